@@ -1,0 +1,201 @@
+"""CloudEvents 1.0 in Kafka's binary mode: headers around a JSON body.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
+A record without headers is accepted: what is missing is filled in from where it lies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+from uuid import uuid4
+
+from aiokafka import ConsumerRecord
+from pydantic import ValidationError
+
+from penstock.common.events import Event, Position
+from penstock.common.failures import PermanentError
+from penstock.common.telemetry import current_traceparent
+from penstock.common.topics import Topic
+
+Body = TypeVar("Body", bound=Event)
+RawHeaders = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What travels with an event; tenant, job, deadline and trace are handed on to what follows."""
+
+    id: str
+    tenant: str
+    job: str
+    subject: str = ""
+    source: str = ""
+    time: datetime | None = None
+    deadline: datetime | None = None
+    attempt: int = 1
+    traceparent: str | None = None
+
+    def next(self, *, id: str | None = None, subject: str | None = None) -> "Envelope":  # noqa: A002
+        """The envelope of an event that follows from this one."""
+        return replace(
+            self,
+            id=id or uuid4().hex,
+            subject=self.subject if subject is None else subject,
+            time=None,
+            traceparent=current_traceparent() or self.traceparent,
+        )
+
+    def expired(self, now: datetime) -> bool:
+        return self.deadline is not None and now >= self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[Body]):
+    """One record as a handler sees it. `body` is None for a null value (a delete)."""
+
+    topic: str
+    partition: int
+    offset: int
+    position: Position
+    """Of this record; after a redrive, of the original."""
+    key: str
+    envelope: Envelope
+    body: Body | None
+
+    @property
+    def value(self) -> Body:
+        """The body of a record that cannot be a delete."""
+        if self.body is None:
+            raise PermanentError(f"{self.topic} does not accept a null value")
+        return self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Publication(Generic[Body]):
+    """An event to publish: topic, key, envelope and body (None: a tombstone)."""
+
+    topic: Topic[Body]
+    key: str
+    envelope: Envelope
+    body: Body | None
+
+
+def document_key(tenant: str, document: str) -> str:
+    return f"{tenant}/{document}"
+
+
+def split_key(key: str) -> tuple[str | None, str]:
+    """`tenant/document` at the first slash; no slash: no tenant."""
+    tenant, slash, name = key.partition("/")
+    return (tenant, name) if slash else (None, key)
+
+
+def headers(publication: Publication[Body], source: str) -> list[tuple[str, bytes]]:
+    """The CloudEvents headers of an event about to be sent."""
+    env = publication.envelope
+    fields = {
+        "ce_specversion": "1.0",
+        "ce_id": env.id,
+        "ce_type": publication.topic.name,
+        "ce_source": source,
+        "ce_time": (env.time or datetime.now(UTC)).isoformat(),
+        "ce_subject": env.subject,
+        "ce_tenant": env.tenant,
+        "ce_job": env.job,
+        "content-type": "application/json",
+    }
+    if env.deadline is not None:
+        fields["ce_deadline"] = env.deadline.isoformat()
+    if env.attempt != 1:
+        fields["ce_attempt"] = str(env.attempt)
+    if env.traceparent:
+        fields["traceparent"] = env.traceparent
+    return [(name, value.encode()) for name, value in fields.items() if value]
+
+
+def read(
+    raw: ConsumerRecord, topic: Topic[Body], *, cluster: str, default_tenant: str
+) -> Record[Body]:
+    """Read a raw record; `PermanentError` says what is wrong with one that cannot be read."""
+    texts = _text_headers(raw.headers)
+    position = _position(texts, raw, cluster)
+    key = _decode(raw.key or b"", "the key")
+    fallback_id = f"{position.cluster}/{raw.topic}/{position.partition}/{position.offset}"
+    event_id = texts.get("ce_id") or fallback_id
+    tenant, subject = split_key(key) if key else (None, event_id)
+    envelope = Envelope(
+        id=event_id,
+        tenant=texts.get("ce_tenant") or tenant or default_tenant,
+        job=texts.get("ce_job") or event_id,
+        subject=texts.get("ce_subject") or subject,
+        source=texts.get("ce_source", ""),
+        time=_time(texts, "ce_time"),
+        deadline=_time(texts, "ce_deadline"),
+        attempt=_whole(texts.get("ce_attempt", "1"), "ce_attempt"),
+        traceparent=texts.get("traceparent"),
+    )
+    return Record(
+        topic=topic.name,
+        partition=raw.partition,
+        offset=raw.offset,
+        position=position,
+        key=key or document_key(envelope.tenant, envelope.subject),
+        envelope=envelope,
+        body=_body(raw.value, topic),
+    )
+
+
+def _body(value: bytes | None, topic: Topic[Body]) -> Body | None:
+    if value is None:
+        if topic.tombstones:
+            return None
+        raise PermanentError(f"{topic.name} does not accept a null value")
+    try:
+        return topic.body.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the value"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise PermanentError(f"{topic.name}: {where}: {first['msg']}{more}") from error
+
+
+def _text_headers(raw: RawHeaders) -> dict[str, str]:
+    return {name: _decode(value or b"", f"header {name}") for name, value in raw}
+
+
+def _decode(value: bytes, what: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise PermanentError(f"{what} is not UTF-8: {error.reason}") from error
+
+
+def _time(texts: dict[str, str], name: str) -> datetime | None:
+    text = texts.get(name)
+    if text is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise PermanentError(f"header {name} is not an ISO 8601 time: {text!r}") from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise PermanentError(f"header {name} is not a whole number: {text!r}") from error
+
+
+def _position(texts: dict[str, str], raw: ConsumerRecord, cluster: str) -> Position:
+    """Where the record lies, or, in a retry topic, where the original lies."""
+    if "dlq-offset" in texts:
+        return Position(
+            cluster=texts.get("dlq-cluster", cluster),
+            partition=_whole(texts["dlq-partition"], "dlq-partition"),
+            offset=_whole(texts["dlq-offset"], "dlq-offset"),
+            at=_whole(texts.get("dlq-timestamp", "0"), "dlq-timestamp"),
+        )
+    return Position(cluster=cluster, partition=raw.partition, offset=raw.offset, at=raw.timestamp)

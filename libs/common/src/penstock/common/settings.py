@@ -1,0 +1,44 @@
+"""Settings that more than one process has. Environment variables, `PENSTOCK_…`, nothing global."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What every process needs; each service adds its own few fields."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", frozen=True)
+
+    kafka: str = "127.0.0.1:9092"
+    """Bootstrap servers, comma-separated."""
+    kafka_security: str = "PLAINTEXT"
+    """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_mechanism: str = "SCRAM-SHA-512"
+    kafka_ca: Path | None = None
+
+    service_secret: SecretStr
+    """Signs the tokens between services; at least 32 characters; the same for all of them."""
+    default_tenant: str = "default"
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Of health, metrics and inner doors; 0: any free one."""
+    log_level: str = "info"
+    grace_s: float = Field(default=10.0, ge=0)
+    """How long a stop waits for what is in flight, seconds."""
+
+
+class DatabaseSettings(ServiceSettings):
+    database: SecretStr
+    """postgresql://role:password@host:port/name, the role of this service alone."""
+    database_pool: int = Field(default=4, ge=1)
+
+
+class BlobSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", frozen=True)
+
+    blobs: Path = Path(".penstock/blobs")
+    max_document_bytes: int = 64 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""What runs a model: embedders on ONNX Runtime in process or on Triton."""

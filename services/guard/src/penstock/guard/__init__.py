@@ -1,0 +1,1 @@
+"""The guardrails: what may pass, what is changed, what is held."""

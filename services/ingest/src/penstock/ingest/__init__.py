@@ -1,0 +1,1 @@
+"""Takes documents in, parses them and cuts them into chunks."""
