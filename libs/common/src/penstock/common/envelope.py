@@ -4,10 +4,10 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-proto
 A record without headers is accepted: what is missing is filled in from where it lies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from aiokafka import ConsumerRecord
@@ -19,7 +19,6 @@ from penstock.common.telemetry import current_traceparent
 from penstock.common.topics import Topic
 
 Body = TypeVar("Body", bound=Event)
-RawHeaders = Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +113,25 @@ def headers(publication: Publication[Body], source: str) -> list[tuple[str, byte
     return [(name, value.encode()) for name, value in fields.items() if value]
 
 
+def follow(
+    record: "Record[Any]", topic: Topic[Body], body: Body | None, *, key: str | None = None
+) -> Publication[Body]:
+    """The next event of the same tenant, job, deadline and trace; same key unless another is given."""
+    return Publication(topic, key or record.key, record.envelope.next(), body)
+
+
 def read(
     raw: ConsumerRecord, topic: Topic[Body], *, cluster: str, default_tenant: str
 ) -> Record[Body]:
     """Read a raw record; `PermanentError` says what is wrong with one that cannot be read."""
-    texts = _text_headers(raw.headers)
-    position = _position(texts, raw, cluster)
+    texts = {name: _decode(value or b"", f"header {name}") for name, value in raw.headers}
     key = _decode(raw.key or b"", "the key")
-    fallback_id = f"{position.cluster}/{raw.topic}/{position.partition}/{position.offset}"
-    event_id = texts.get("ce_id") or fallback_id
-    tenant, subject = split_key(key) if key else (None, event_id)
+    names = _names(texts, key, raw, cluster, default_tenant)
     envelope = Envelope(
-        id=event_id,
-        tenant=texts.get("ce_tenant") or tenant or default_tenant,
-        job=texts.get("ce_job") or event_id,
-        subject=texts.get("ce_subject") or subject,
+        id=names.id,
+        tenant=names.tenant,
+        job=names.job,
+        subject=names.subject,
         source=texts.get("ce_source", ""),
         time=_time(texts, "ce_time"),
         deadline=_time(texts, "ce_deadline"),
@@ -139,10 +142,59 @@ def read(
         topic=topic.name,
         partition=raw.partition,
         offset=raw.offset,
-        position=position,
+        position=position_of(texts, raw, cluster),
         key=key or document_key(envelope.tenant, envelope.subject),
         envelope=envelope,
         body=_body(raw.value, topic),
+    )
+
+
+def read_leniently(raw: ConsumerRecord, *, cluster: str, default_tenant: str) -> Envelope:
+    """Whose record this is, as far as it can be told of one that cannot be read."""
+    texts = {name: (value or b"").decode(errors="replace") for name, value in raw.headers}
+    key = (raw.key or b"").decode(errors="replace")
+    attempt = texts.get("ce_attempt", "1")
+    names = _names(texts, key, raw, cluster, default_tenant)
+    return Envelope(
+        id=names.id,
+        tenant=names.tenant,
+        job=names.job,
+        subject=names.subject,
+        attempt=int(attempt) if attempt.isdecimal() else 1,
+        traceparent=texts.get("traceparent"),
+    )
+
+
+def position_of(texts: Mapping[str, str], raw: ConsumerRecord, cluster: str) -> Position:
+    """Where the record lies, or, in a retry topic, where the original lies."""
+    if "dlq-offset" in texts:
+        return Position(
+            cluster=texts.get("dlq-cluster", cluster),
+            partition=_whole(texts["dlq-partition"], "dlq-partition"),
+            offset=_whole(texts["dlq-offset"], "dlq-offset"),
+            at=_whole(texts.get("dlq-timestamp", "0"), "dlq-timestamp"),
+        )
+    return Position(cluster=cluster, partition=raw.partition, offset=raw.offset, at=raw.timestamp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    id: str
+    tenant: str
+    job: str
+    subject: str
+
+
+def _names(
+    texts: Mapping[str, str], key: str, raw: ConsumerRecord, cluster: str, default_tenant: str
+) -> _Names:
+    event_id = texts.get("ce_id") or f"{cluster}/{raw.topic}/{raw.partition}/{raw.offset}"
+    tenant, subject = split_key(key) if key else (None, event_id)
+    return _Names(
+        id=event_id,
+        tenant=texts.get("ce_tenant") or tenant or default_tenant,
+        job=texts.get("ce_job") or event_id,
+        subject=texts.get("ce_subject") or subject,
     )
 
 
@@ -160,10 +212,6 @@ def _body(value: bytes | None, topic: Topic[Body]) -> Body | None:
         raise PermanentError(f"{topic.name}: {where}: {first['msg']}{more}") from error
 
 
-def _text_headers(raw: RawHeaders) -> dict[str, str]:
-    return {name: _decode(value or b"", f"header {name}") for name, value in raw}
-
-
 def _decode(value: bytes, what: str) -> str:
     try:
         return value.decode()
@@ -171,7 +219,7 @@ def _decode(value: bytes, what: str) -> str:
         raise PermanentError(f"{what} is not UTF-8: {error.reason}") from error
 
 
-def _time(texts: dict[str, str], name: str) -> datetime | None:
+def _time(texts: Mapping[str, str], name: str) -> datetime | None:
     text = texts.get(name)
     if text is None:
         return None
@@ -187,15 +235,3 @@ def _whole(text: str, name: str) -> int:
         return int(text)
     except ValueError as error:
         raise PermanentError(f"header {name} is not a whole number: {text!r}") from error
-
-
-def _position(texts: dict[str, str], raw: ConsumerRecord, cluster: str) -> Position:
-    """Where the record lies, or, in a retry topic, where the original lies."""
-    if "dlq-offset" in texts:
-        return Position(
-            cluster=texts.get("dlq-cluster", cluster),
-            partition=_whole(texts["dlq-partition"], "dlq-partition"),
-            offset=_whole(texts["dlq-offset"], "dlq-offset"),
-            at=_whole(texts.get("dlq-timestamp", "0"), "dlq-timestamp"),
-        )
-    return Position(cluster=cluster, partition=raw.partition, offset=raw.offset, at=raw.timestamp)

@@ -43,7 +43,7 @@ class RetryPolicy:
 
     def pause(self, attempt: int) -> float:
         """Seconds to wait after the `attempt`-th failure (counted from 1)."""
-        ceiling = min(self.longest, self.first * 2 ** min(attempt - 1, 16))
+        ceiling = min(self.longest, self.first * float(2 ** min(attempt - 1, 16)))
         return ceiling * (0.5 + random.random() / 2)  # noqa: S311  (jitter, no secret)
 
 

@@ -1,0 +1,135 @@
+"""Blobs on the local filesystem: the bytes of one submission, below its tenant's folder.
+
+A blob belongs to one submission and dies with it; equal bytes of two submissions are two blobs.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
+
+from penstock.common.failures import PermanentError, TransientError
+
+SCHEME = "blob:"
+
+
+class BlobStore:
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def put(
+        self, tenant: str, submission: str, content: bytes | AsyncIterator[bytes], *, limit: int
+    ) -> str:
+        """
+        Store the content and return its reference, `blob:<tenant>/<submission>/<sha256>`.
+
+        Written beside its place and renamed into it, so that a reader sees all of it or nothing;
+        putting the same again is harmless.
+
+        Raises:
+            PermanentError: more than `limit` bytes (type `too_large`).
+            TransientError: the disk is full or away.
+        """
+        folder = self._folder(tenant, submission)
+        part = folder / f".{uuid4().hex}.part"
+        digest = hashlib.sha256()
+        size = 0
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            with await asyncio.to_thread(part.open, "wb") as file:
+                async for piece in _pieces(content):
+                    size += len(piece)
+                    if size > limit:
+                        raise PermanentError(
+                            f"the document has more than {limit} bytes; "
+                            "split it or raise PENSTOCK_MAX_DOCUMENT_BYTES",
+                            type="too_large",
+                        )
+                    digest.update(piece)
+                    await asyncio.to_thread(file.write, piece)
+                await asyncio.to_thread(_flush, file.fileno(), file)
+            await asyncio.to_thread(part.replace, folder / digest.hexdigest())
+        except OSError as error:
+            raise TransientError(f"the blob store cannot be written: {error}") from error
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+        return f"{SCHEME}{quote(tenant, safe='')}/{quote(submission, safe='')}/{digest.hexdigest()}"
+
+    async def read(self, ref: str) -> bytes:
+        """
+        Raises:
+            PermanentError: no such blob (type `blob_missing`), or no such reference.
+            TransientError: the disk is away.
+        """
+        path = self.path(ref)
+        try:
+            return await asyncio.to_thread(path.read_bytes)
+        except FileNotFoundError as error:
+            raise PermanentError(f"{ref} is not in the blob store", type="blob_missing") from error
+        except OSError as error:
+            raise TransientError(f"the blob store cannot be read: {error}") from error
+
+    async def delete(self, ref: str) -> None:
+        """Remove a blob; one that is gone already is fine."""
+        path = self.path(ref)
+        try:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        except OSError as error:
+            raise TransientError(f"the blob store cannot be written: {error}") from error
+        await asyncio.to_thread(_remove_if_empty, path.parent)
+
+    def path(self, ref: str) -> Path:
+        """
+        Where a blob lies; also the check that a reference points into this store.
+
+        Raises:
+            PermanentError: not a reference.
+        """
+        parts = ref.removeprefix(SCHEME).split("/")
+        if not ref.startswith(SCHEME) or len(parts) != 3 or not _is_sha256(parts[2]):
+            raise PermanentError(f"{ref!r} is not blob:<tenant>/<submission>/<sha256>")
+        if any(part in ("", ".", "..") for part in parts):
+            raise PermanentError(f"{ref!r} points outside the blob store")
+        return self._root.joinpath(*map(_safe, parts))
+
+    def tenant_of(self, ref: str) -> str:
+        """The tenant a reference names, still percent-encoded: compare with `quote(tenant)`."""
+        return ref.removeprefix(SCHEME).split("/")[0]
+
+    def _folder(self, tenant: str, submission: str) -> Path:
+        names = [quote(name, safe="") for name in (tenant, submission)]
+        return self._root.joinpath(*map(_safe, names))
+
+
+def _safe(name: str) -> str:
+    """A file name for a percent-encoded part: dots alone are no name, long ones are hashed."""
+    if len(name) > 200:
+        return hashlib.sha256(name.encode()).hexdigest()
+    return name.replace(".", "%2E") if set(name) <= {"."} else name
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+async def _pieces(content: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    async for piece in content:
+        yield piece
+
+
+def _flush(descriptor: int, file: object) -> None:
+    file.flush()  # type: ignore[attr-defined]
+    os.fsync(descriptor)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return  # another blob of the submission is still there, or it is gone already

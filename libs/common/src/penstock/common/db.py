@@ -1,0 +1,152 @@
+"""Postgres: a pool of the service's own role, its migrations, and requests under row-level security."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from penstock.common.failures import TransientError
+
+log = structlog.get_logger()
+
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # shutdown, crash recovery, cannot connect now
+    asyncpg.InsufficientResourcesError,  # disk full, too many connections, out of memory
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # roles are not bootstrapped yet
+    OSError,
+    TimeoutError,
+)
+
+Setup = Callable[[asyncpg.Connection], Awaitable[None]]
+
+
+class Database:
+    """A service's schema. Background writers own it; requests see one tenant of it."""
+
+    def __init__(self, pool: asyncpg.Pool, schema: str) -> None:
+        self.pool = pool
+        self._request_role = f"{schema}_request"
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        schema: str,
+        migrations: Path,
+        pool_size: int = 4,
+        setup: Setup | None = None,
+        server_settings: dict[str, str] | None = None,
+    ) -> AsyncIterator["Database"]:
+        """Connect (waiting for Postgres to come), migrate, and close at the end.
+
+        `server_settings` survive the pool's RESET ALL, which a SET in `setup` would not.
+        """
+        settings = {
+            "search_path": f"{schema}, public",
+            "application_name": f"penstock-{schema}",
+            **(server_settings or {}),
+        }
+        pool = await _connect(dsn, pool_size, setup, settings)
+        try:
+            async with pool.acquire() as connection:
+                await migrate(connection, schema, migrations)
+            yield cls(pool, schema)
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), timeout=5)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """
+        One transaction as the schema's owner: for work in the background, all tenants.
+
+        Raises:
+            TransientError: Postgres is away, or the transaction lost a race: do it again.
+        """
+        async with _classified(), self.pool.acquire() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def request(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
+        """One transaction on behalf of a tenant, under row-level security."""
+        async with self.transaction() as connection:
+            await connection.fetchval(
+                "SELECT set_config('app.tenant', $1, true), set_config('role', $2, true)",
+                tenant,
+                self._request_role,
+            )
+            yield connection
+
+    async def answers(self) -> str | None:
+        """None when Postgres answers, else the reason; for readiness."""
+        try:
+            async with _classified(), self.pool.acquire(timeout=2) as connection:
+                await connection.fetchval("SELECT 1", timeout=2)
+        except TransientError as error:
+            return str(error)
+        return None
+
+
+async def _connect(
+    dsn: str, size: int, setup: Setup | None, settings: dict[str, str]
+) -> asyncpg.Pool:
+    pause = 0.1
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                dsn, min_size=1, max_size=size, init=setup, server_settings=settings
+            )
+        except _AWAY as error:
+            log.warning("postgres_away", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+@asynccontextmanager
+async def _classified() -> AsyncIterator[None]:
+    try:
+        yield
+    except _AWAY as error:
+        raise TransientError(f"Postgres: {error or type(error).__name__}") from error
+    except asyncpg.InterfaceError as error:
+        if "closed" in str(error) or "closing" in str(error):
+            raise TransientError(f"Postgres: {error}") from error
+        raise
+
+
+async def migrate(connection: asyncpg.Connection, schema: str, migrations: Path) -> None:
+    """Run what has not run yet of `migrations/*.sql`, in order, each in its own transaction.
+
+    Under an advisory lock: replicas that start together run each once.
+    """
+    await connection.execute("SELECT pg_advisory_lock(hashtext($1))", f"migrate {schema}")
+    try:
+        await connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {schema}.migration ("
+            "name text PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())"
+        )
+        rows = await connection.fetch(f"SELECT name FROM {schema}.migration")  # noqa: S608
+        done = {row["name"] for row in rows}
+        for file in sorted(await asyncio.to_thread(lambda: list(migrations.glob("*.sql")))):
+            if file.name in done:
+                continue
+            sql = await asyncio.to_thread(file.read_text)
+            async with connection.transaction():
+                await connection.execute(sql)
+                await connection.execute(
+                    f"INSERT INTO {schema}.migration (name) VALUES ($1)",  # noqa: S608
+                    file.name,
+                )
+            log.info("migrated", schema=schema, name=file.name)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", f"migrate {schema}")

@@ -1,0 +1,137 @@
+"""The shell of every process: HTTP for health and doors, the stage behind it, an orderly stop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import structlog
+import uvicorn
+import uvloop
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from penstock.common import logging
+from penstock.common.consumer import Stage
+from penstock.common.http import JSON
+from penstock.common.settings import ServiceSettings
+
+log = structlog.get_logger()
+
+
+class Service:
+    """One process.
+
+    Args:
+        stage: its consumer group, if it has one.
+        routes: its doors beside health and metrics.
+        resources: opened before the stage starts, closed after it has drained.
+        ready: None when it can work, else the reason; asked by `/readyz`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: ServiceSettings,
+        *,
+        stage: Stage | None = None,
+        routes: Sequence[BaseRoute] = (),
+        resources: Callable[[], AbstractAsyncContextManager[None]] | None = None,
+        ready: Callable[[], Awaitable[str | None]] | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self._stage = stage
+        self._resources = resources
+        self._ready = ready
+        self._started = False
+        self.failed = False
+        self.on_failure: Callable[[], None] = lambda: None
+        self.app = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", _metrics),
+                *routes,
+            ],
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """HTTP answers from the first moment; the rest comes up behind it."""
+        stop = asyncio.Event()
+        life = asyncio.create_task(self._live(stop), name=self.name)
+        life.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            stop.set()
+            if not self._started:
+                life.cancel()
+            await asyncio.gather(life, return_exceptions=True)
+
+    async def _live(self, stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as stack:
+            if self._resources is not None:
+                await stack.enter_async_context(self._resources())
+            if self._stage is not None:
+                stack.push_async_callback(self._stage.drain)
+                await self._stage.start()
+            self._started = True
+            log.info("started")
+            await stop.wait()
+        self._started = False
+        log.info("stopped")
+
+    def _ended(self, life: "asyncio.Task[None]") -> None:
+        """A process that cannot come up, or not stop in order, ends with an error."""
+        if not life.cancelled() and (error := life.exception()) is not None:
+            log.error("service_failed", exc_info=error)
+            self.failed = True
+            self.on_failure()
+
+    async def why_not_ready(self) -> str | None:
+        if not self._started:
+            return "starting or stopping"
+        if self._stage is not None and (reason := self._stage.why_not_ready()):
+            return reason
+        return await self._ready() if self._ready is not None else None
+
+    async def _healthz(self, _: Request) -> Response:
+        """Alive: the event loop answers."""
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, _: Request) -> Response:
+        reason = await self.why_not_ready()
+        body = {"process": self.name, "ready": reason is None, "reason": reason}
+        return JSON(body, status_code=200 if reason is None else 503)
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def run(service: Service) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Returns when all is closed."""
+    settings = service.settings
+    logging.configure(service.name, settings.log_level)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            service.app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=max(1, int(settings.grace_s)),
+        )
+    )
+    service.on_failure = partial(setattr, server, "should_exit", True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(server.serve())
+    if service.failed or not server.started:
+        raise SystemExit(1)
