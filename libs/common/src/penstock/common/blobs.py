@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from penstock.common.failures import PermanentError, TransientError
@@ -56,7 +56,7 @@ class BlobStore:
             raise TransientError(f"the blob store cannot be written: {error}") from error
         finally:
             await asyncio.to_thread(part.unlink, missing_ok=True)
-        return f"{SCHEME}{quote(tenant, safe='')}/{quote(submission, safe='')}/{digest.hexdigest()}"
+        return f"{SCHEME}{_part(tenant)}/{_part(submission)}/{digest.hexdigest()}"
 
     async def read(self, ref: str) -> bytes:
         """
@@ -93,22 +93,25 @@ class BlobStore:
             raise PermanentError(f"{ref!r} is not blob:<tenant>/<submission>/<sha256>")
         if any(part in ("", ".", "..") for part in parts):
             raise PermanentError(f"{ref!r} points outside the blob store")
-        return self._root.joinpath(*map(_safe, parts))
+        return self._root.joinpath(*map(_file_name, parts))
 
     def tenant_of(self, ref: str) -> str:
-        """The tenant a reference names, still percent-encoded: compare with `quote(tenant)`."""
-        return ref.removeprefix(SCHEME).split("/")[0]
+        """Whose blob a reference names."""
+        return unquote(ref.removeprefix(SCHEME).split("/")[0])
 
     def _folder(self, tenant: str, submission: str) -> Path:
-        names = [quote(name, safe="") for name in (tenant, submission)]
-        return self._root.joinpath(*map(_safe, names))
+        return self._root.joinpath(_file_name(_part(tenant)), _file_name(_part(submission)))
 
 
-def _safe(name: str) -> str:
-    """A file name for a percent-encoded part: dots alone are no name, long ones are hashed."""
-    if len(name) > 200:
-        return hashlib.sha256(name.encode()).hexdigest()
-    return name.replace(".", "%2E") if set(name) <= {"."} else name
+def _part(name: str) -> str:
+    """A name as part of a reference: one path segment that leads nowhere."""
+    quoted = quote(name, safe="")
+    return quoted.replace(".", "%2E") if set(quoted) <= {"."} else quoted
+
+
+def _file_name(part: str) -> str:
+    """Long parts are hashed: file systems end names at 255 bytes."""
+    return hashlib.sha256(part.encode()).hexdigest() if len(part) > 200 else part
 
 
 def _is_sha256(text: str) -> bool:

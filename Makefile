@@ -1,0 +1,59 @@
+# Everything a developer or an operator types. `make help` lists it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# uv from PATH, else one of our own in .uv (only Python and pip are needed).
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := $(UV) run --frozen
+QUICK ?=
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+.uv/bin/uv:
+	@echo "installing uv into .uv"
+	@python3 -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+
+.PHONY: install
+install: .venv/installed ## everything locked in uv.lock, and the model files
+
+.venv/installed: uv.lock pyproject.toml $(wildcard libs/*/pyproject.toml services/*/pyproject.toml) | $(filter .uv/bin/uv,$(UV))
+	@$(UV) sync --frozen --quiet
+	@$(RUN) python -m penstock.models.fetch
+	@touch .venv/installed
+
+.PHONY: demo
+demo: install ## from nothing to cited answers on this machine
+	@$(RUN) python -m penstock.local.demo
+
+.PHONY: check
+check: install ## lint, types, layering
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy libs services tests bench
+	$(RUN) lint-imports
+	$(RUN) python -m penstock.common.contracts --check
+
+.PHONY: test-unit
+test-unit: install ## offline, seconds
+	$(RUN) pytest tests/unit -n auto
+
+.PHONY: test
+test: install ## unit, contract, integration and end-to-end tests on the real servers
+	$(RUN) pytest tests/unit -n auto
+	$(RUN) pytest tests/contracts tests/integration tests/e2e
+
+.PHONY: contracts
+contracts: install ## write deploy/topics.yaml and docs/asyncapi.yaml anew from the code
+	$(RUN) python -m penstock.common.contracts
+
+.PHONY: bench-retrieval bench-parse bench-answer bench-guard
+bench-retrieval: install ## ranking quality on public sets (QUICK=1: a few minutes)
+	QUICK=$(QUICK) $(RUN) python bench/retrieval.py
+bench-parse: install ## text recall over real files in many formats
+	QUICK=$(QUICK) $(RUN) python bench/parse.py
+bench-answer: install ## abstention and quotes of the offline answerer
+	QUICK=$(QUICK) $(RUN) python bench/answer.py
+bench-guard: install ## what the guard finds, and what it cries wolf at
+	QUICK=$(QUICK) $(RUN) python bench/guard.py
