@@ -1,0 +1,127 @@
+"""Triton Inference Server over gRPC.
+
+Texts are tokenised here; the server runs the same graph with the same tensor names. Sequence
+lengths come in a few sizes only, because Triton merges requests of equal shape alone.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from penstock.common.failures import PermanentError, TransientError
+from penstock.common.telemetry import current_traceparent
+from penstock.models.batching import pack_buckets, padded, restore
+from penstock.models.pooling import pool
+from penstock.models.ports import Vectors
+from penstock.models.registry import ModelSpec
+from penstock.models.settings import ModelSettings
+from penstock.models.tokens import Tokenizer, tokenizer
+
+log = structlog.get_logger()
+
+BUCKETS = (64, 128, 256, 512)
+MAX_ROWS = 64
+"""The server's max_batch_size."""
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+_OUTPUT = "last_hidden_state"
+_AWAY = {
+    f"StatusCode.{name}"
+    for name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED")
+}
+
+
+class TritonEmbedder:
+    """The `Embedder` port on a Triton server."""
+
+    def __init__(
+        self, spec: ModelSpec, client: InferenceServerClient, tokenizer: Tokenizer, timeout_s: float
+    ) -> None:
+        self._spec = spec
+        self._client = client
+        self._tokenizer = tokenizer
+        self._timeout_s = timeout_s
+        below = (size for size in BUCKETS if size < spec.max_tokens)
+        self._buckets = (*below, spec.max_tokens)
+
+    @classmethod
+    async def open(cls, spec: ModelSpec, settings: ModelSettings) -> "TritonEmbedder":
+        """Does not need the server yet: one that is away shows at the first request."""
+        loaded = await asyncio.to_thread(tokenizer, spec.name, settings)
+        client = InferenceServerClient(settings.triton)
+        return cls(spec, client, loaded, settings.triton_timeout_s)
+
+    @property
+    def model(self) -> str:
+        return self._spec.name
+
+    @property
+    def dim(self) -> int:
+        return self._spec.dim
+
+    @property
+    def max_tokens(self) -> int:
+        return self._spec.max_tokens
+
+    async def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        encoded = await asyncio.to_thread(self._tokenizer.encode, texts)
+        if encoded.truncated:
+            log.warning("texts_truncated", model=self.model, truncated=encoded.truncated)
+        batches = pack_buckets([len(ids) for ids in encoded.ids], self._buckets, MAX_ROWS)
+        parts = await asyncio.gather(
+            *(self._infer([encoded.ids[i] for i in batch], width) for width, batch in batches)
+        )
+        indices = [batch for _, batch in batches]
+        return restore(zip(indices, parts, strict=True), len(texts), self.dim)
+
+    async def embed_query(self, text: str) -> Vectors:
+        encoded = self._tokenizer.encode([self._spec.query_prefix + text])
+        width = next(size for size in self._buckets if len(encoded.ids[0]) <= size)
+        vector: Vectors = (await self._infer(encoded.ids, width))[0]
+        return vector
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _infer(self, rows: Sequence[Sequence[int]], width: int) -> Vectors:
+        ids, mask = padded(rows, width)
+        inputs = []
+        for name, values in zip(_INPUTS, (ids, mask, np.zeros_like(ids)), strict=True):
+            tensor = InferInput(name, list(values.shape), "INT64")
+            tensor.set_data_from_numpy(values)
+            inputs.append(tensor)
+        traceparent = current_traceparent()
+        try:
+            result = await self._client.infer(
+                self.model,
+                inputs,
+                outputs=[InferRequestedOutput(_OUTPUT)],
+                client_timeout=self._timeout_s,
+                headers={"traceparent": traceparent} if traceparent else None,
+            )
+        except InferenceServerException as error:
+            raise _classified(error, self.model) from error
+        states = result.as_numpy(_OUTPUT)
+        if states is None or states.shape != (*ids.shape, self.dim):
+            shape = None if states is None else states.shape
+            raise PermanentError(
+                f"Triton's model {self.model} gave {_OUTPUT} of shape {shape}, "
+                f"expected {(*ids.shape, self.dim)}",
+                type="model_shape",
+            )
+        return pool(states, mask, self._spec.pooling)
+
+
+def _classified(error: InferenceServerException, model: str) -> TransientError | PermanentError:
+    """Away or busy: try again. The server refuses this model or these tensors: never again."""
+    status = error.status() or ""
+    if status in _AWAY:
+        return TransientError(f"Triton is away or busy: {error.message()} ({status})")
+    return PermanentError(
+        f"Triton refused model {model}: {error.message()} ({status})", type="model_refused"
+    )
