@@ -25,7 +25,8 @@ install: .venv/installed ## everything locked in uv.lock, and the model files
 
 .PHONY: demo
 demo: install ## from nothing to cited answers on this machine
-	@$(RUN) python -m penstock.local.demo
+	@$(RUN) penstock up
+	@$(RUN) penstock demo samples
 
 .PHONY: check
 check: install ## lint, types, layering

@@ -12,14 +12,14 @@ from aiokafka.structs import RecordMetadata
 from penstock.common.envelope import Publication, headers, read
 from penstock.common.events import MAX_EVENT_BYTES, CollectionConfigured
 from penstock.common.failures import PermanentError, TransientError
-from penstock.common.settings import ServiceSettings
+from penstock.common.settings import KafkaSettings
 from penstock.common.telemetry import PUBLISHED
 from penstock.common.topics import COLLECTION_CONFIGURED, JOB_CANCELLED
 
 log = structlog.get_logger()
 
 
-def connection(settings: ServiceSettings) -> dict[str, Any]:
+def connection(settings: KafkaSettings) -> dict[str, Any]:
     """What every client needs to reach the brokers, for aiokafka's constructors."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka.split(","),
@@ -42,7 +42,7 @@ def connection(settings: ServiceSettings) -> dict[str, Any]:
 class Publisher:
     """Publishes events; returns when the brokers have acknowledged them all."""
 
-    def __init__(self, source: str, settings: ServiceSettings) -> None:
+    def __init__(self, source: str, settings: KafkaSettings) -> None:
         self._source = source
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
@@ -151,7 +151,7 @@ class TableReader:
     """
 
     def __init__(
-        self, settings: ServiceSettings, collections: Collections, cancelled: Cancellations
+        self, settings: KafkaSettings, collections: Collections, cancelled: Cancellations
     ) -> None:
         self._settings = settings
         self._collections = collections

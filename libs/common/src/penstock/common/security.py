@@ -9,7 +9,7 @@ from faststream.security import (
     SASLScram512,
 )
 
-from penstock.common.settings import ServiceSettings
+from penstock.common.settings import KafkaSettings
 
 _MECHANISMS = {
     "PLAIN": SASLPlaintext,
@@ -18,7 +18,7 @@ _MECHANISMS = {
 }
 
 
-def faststream_security(settings: ServiceSettings) -> BaseSecurity:
+def faststream_security(settings: KafkaSettings) -> BaseSecurity:
     """
     Raises:
         ValueError: a mechanism that is not supported, or credentials that are missing.

@@ -6,8 +6,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-class ServiceSettings(BaseSettings):
-    """What every process needs; each service adds its own few fields."""
+class KafkaSettings(BaseSettings):
+    """How to reach the brokers."""
 
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", frozen=True)
 
@@ -19,10 +19,14 @@ class ServiceSettings(BaseSettings):
     kafka_password: SecretStr | None = None
     kafka_mechanism: str = "SCRAM-SHA-512"
     kafka_ca: Path | None = None
+    default_tenant: str = "default"
+
+
+class ServiceSettings(KafkaSettings):
+    """What every process needs; each service adds its own few fields."""
 
     service_secret: SecretStr
     """Signs the tokens between services; at least 32 characters; the same for all of them."""
-    default_tenant: str = "default"
     host: str = "127.0.0.1"
     port: int = 0
     """Of health, metrics and inner doors; 0: any free one."""

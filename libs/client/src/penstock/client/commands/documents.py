@@ -1,0 +1,189 @@
+"""`penstock publish` and `penstock documents`."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from watchfiles import Change, awatch
+
+from penstock.client import files
+from penstock.client.client import Penstock
+from penstock.client.console import (
+    AsJson,
+    Limit,
+    console,
+    errors,
+    fail,
+    first,
+    pick,
+    print_json,
+    rows,
+    run,
+    show,
+    with_client,
+)
+from penstock.client.publishing import STAGES, Followed, TopicPublisher
+from penstock.client.stack import Addresses, find
+from penstock.common.settings import BlobSettings, KafkaSettings
+
+app = typer.Typer(no_args_is_help=True, help="List, read and delete documents.")
+
+
+def publish(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    collection: Annotated[str, typer.Option(help="The collection they go to.")] = "default",
+    access: Annotated[
+        list[str] | None, typer.Option(help="A group that may read them; repeatable.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option(help="Stay, publish what changes, delete what disappears.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish files to the topic and follow them until they are searchable."""
+    fields: dict[str, Any] = {"collection": collection}
+    if access:
+        fields["access"] = tuple(access)
+    found = find()
+    if found.kafka is None or found.blobs is None:
+        if watch:
+            fail("--watch publishes to the topic: set PENSTOCK_KAFKA and PENSTOCK_BLOBS")
+        run(_upload(found, paths, collection, as_json))
+        return
+    followed = run(_publish(found, paths, fields, watch, as_json))
+    if any(f.outcome == "failed" for f in followed):
+        raise typer.Exit(1)
+
+
+async def _publish(
+    found: Addresses, paths: Sequence[Path], fields: dict[str, Any], watch: bool, as_json: bool
+) -> list[Followed]:
+    assert found.kafka is not None
+    assert found.blobs is not None
+    named = list(files.walk(paths))
+    if not named and not watch:
+        fail("no files there")
+    async with TopicPublisher(
+        KafkaSettings(kafka=found.kafka), BlobSettings(blobs=found.blobs), found.tenant
+    ) as publisher:
+        for document, path in named:
+            await publisher.submit(document, path, **fields)
+        await follow(publisher, quiet=as_json)
+        followed = list(publisher.followed.values())
+        _report(followed, as_json)
+        if watch:
+            await _watch(publisher, [p.resolve() for p in paths], fields)
+    return followed
+
+
+async def follow(publisher: TopicPublisher, *, quiet: bool = False) -> None:
+    """A bar per stage, until every submission has an outcome."""
+    followed = publisher.followed.values()
+    with Progress(
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        disable=quiet,
+    ) as bars:
+        tasks = {stage: bars.add_task(stage.value, total=len(followed)) for stage in STAGES}
+
+        def changed() -> None:
+            for stage, task in tasks.items():
+                bars.update(task, completed=sum(f.stage_done(stage) for f in followed))
+
+        await publisher.follow(changed)
+        changed()
+
+
+def _report(followed: Sequence[Followed], as_json: bool) -> None:
+    if as_json:
+        print_json(
+            [
+                {
+                    "document": f.document,
+                    "outcome": f.outcome,
+                    "error": f.error.model_dump() if f.error else None,
+                }
+                for f in followed
+            ]
+        )
+        return
+    counted = Counter(f.outcome for f in followed)
+    console.print(", ".join(f"{count} {outcome}" for outcome, count in counted.items()))
+    for f in followed:
+        if f.error is not None:
+            errors.print(f"{f.document}: {f.error.message}", markup=False, highlight=False)
+
+
+async def _watch(publisher: TopicPublisher, roots: list[Path], fields: dict[str, Any]) -> None:
+    errors.print("watching; Ctrl-C ends it")
+    async for changes in awatch(*roots):
+        before = set(publisher.followed)
+        for change, name in sorted(changes, key=lambda c: c[1]):
+            path = Path(name)
+            document = files.document_id(path, roots)
+            if document is None:
+                continue
+            if change is Change.deleted:
+                await publisher.delete(document)
+            elif await asyncio.to_thread(path.is_file):
+                await publisher.submit(document, path, **fields)
+        await publisher.follow(lambda: None)
+        for submission in set(publisher.followed) - before:
+            f = publisher.followed[submission]
+            reason = f": {f.error.message}" if f.error else ""
+            console.print(f"{f.document}: {f.outcome}{reason}", markup=False, highlight=False)
+
+
+async def _upload(found: Addresses, paths: Sequence[Path], collection: str, as_json: bool) -> None:
+    """Without the broker's address: through the API, fifty files a job."""
+    named = list(await asyncio.to_thread(lambda: list(files.walk(paths))))
+    async with Penstock(found.api, found.key) as penstock:
+        for start in range(0, len(named), 50):
+            part = dict(named[start : start + 50])
+            job = await penstock.upload(part, collection=collection)
+            job = await penstock.wait(job.id, timeout_s=3600)
+            show(job, as_json=as_json)
+            if job.state != "succeeded":
+                fail(job.error.message if job.error else f"the job is {job.state}")
+
+
+@app.command("list")
+def list_documents(
+    state: Annotated[str | None, typer.Option(help="Only documents in this state.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Documents and what became of them."""
+    found = with_client(lambda p: first(p.documents(state=state), limit))
+    rows(found, pick("id", "state", "searchable_version", "chunks", "title"), as_json=as_json)
+
+
+@app.command("show")
+def show_document(document: str, as_json: AsJson = False) -> None:
+    """One document: state, versions, where it lies in the log."""
+    show(with_client(lambda p: p.document(document)), as_json=as_json)
+
+
+@app.command()
+def text(document: str) -> None:
+    """The extracted text of the searchable version."""
+    console.out(with_client(lambda p: p.document_text(document)), highlight=False)
+
+
+@app.command()
+def delete(document: str, as_json: AsJson = False) -> None:
+    """Delete a document and print the receipt."""
+
+    async def work(penstock: Penstock) -> Any:
+        job = await penstock.delete_document(document)
+        return await penstock.wait(job.id)
+
+    job = with_client(work)
+    show(job.result or job, as_json=as_json)
