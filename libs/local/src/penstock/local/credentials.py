@@ -1,0 +1,49 @@
+"""The stack's own secrets: random, made once, readable by their owner alone."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from penstock.local.failures import StackError, from_os
+from penstock.local.files import write_atomically
+from penstock.local.roles import SCHEMAS
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What `secrets.json` holds."""
+
+    service_secret: str = field(default_factory=_token, repr=False)
+    """Signs the tokens between services."""
+    operator_key: str = field(default_factory=_token, repr=False)
+    """The API key of the person who runs the stack."""
+    database: dict[str, str] = field(
+        default_factory=lambda: {schema: _token() for schema in SCHEMAS}, repr=False
+    )
+    """By schema: the password of the role that owns it."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "Credentials":
+        """Read `secrets.json` of the folder, or make it. `StackError` when it cannot be used."""
+        path = folder / "secrets.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            known = json.loads(path.read_text()) if path.exists() else {}
+            made = asdict(cls())
+            database = {**made["database"], **known.get("database", {})}
+            whole = {**made, **{k: v for k, v in known.items() if k in made}, "database": database}
+            if whole != known:
+                write_atomically(path, json.dumps(whole, indent=2) + "\n", mode=0o600)
+        except OSError as error:
+            raise from_os(error, f"The stack's folder {folder} cannot be used") from error
+        except ValueError as error:
+            raise StackError(
+                f"{path} is not readable as JSON ({error}); restore it, or delete the whole folder "
+                "to start with new data."
+            ) from error
+        return cls(**whole)

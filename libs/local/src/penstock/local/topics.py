@@ -1,0 +1,63 @@
+"""Create every registered topic, with the dead letters and retries of each of its groups."""
+
+from collections.abc import Iterable
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from penstock.common.events import Event
+from penstock.common.topics import DAY_MS, TOPICS, Topic
+from penstock.local.failures import StackError
+
+DEAD_LETTER_DAYS = 30
+_DOCUMENT_KEY = "tenant/document"
+
+
+def wanted(topics: Iterable[Topic[Event]], replication: int = 1) -> list[NewTopic]:
+    """Every topic to create: those registered, then `.dlq` and `.retry` of each of their groups."""
+    created = []
+    kept = {"retention.ms": str(DEAD_LETTER_DAYS * DAY_MS)}
+    for topic in topics:
+        names = [f(group) for group in topic.groups for f in (topic.dead_letters, topic.retries)]
+        created += [
+            NewTopic(topic.name, topic.partitions, replication, topic_configs=_settings(topic)),
+            *(NewTopic(name, 1, replication, topic_configs=kept) for name in names),
+        ]
+    return created
+
+
+def _settings(topic: Topic[Event]) -> dict[str, str]:
+    settings = {"retention.ms": str(topic.retention_ms)}
+    if topic.compacted:
+        settings = {"cleanup.policy": "compact", "segment.ms": str(DAY_MS)}
+    if topic.key == _DOCUMENT_KEY:
+        # Positions compare append times: the broker's clock, not each producer's.
+        settings["message.timestamp.type"] = "LogAppendTime"
+    return settings
+
+
+async def create_topics(
+    bootstrap: str, topics: Iterable[Topic[Event]] = TOPICS, *, replication: int = 1
+) -> list[str]:
+    """Create what is missing, in one request; the names that were created. Idempotent.
+
+    An existing topic is left as it is. `StackError` names a topic that the broker refuses.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=30_000)
+    try:
+        await admin.start()
+        have = set(await admin.list_topics())
+        missing = [topic for topic in wanted(topics, replication) if topic.name not in have]
+        if not missing:
+            return []
+        answer = await admin.create_topics(missing)
+    except KafkaError as error:
+        raise StackError(f"The topics could not be created on {bootstrap}: {error}") from error
+    finally:
+        await admin.close()
+    for name, code, *message in answer.topic_errors:
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            raise StackError(
+                f"Kafka refuses the topic {name}: {message or for_code(code).__name__}"
+            )
+    return [topic.name for topic in missing]
