@@ -34,7 +34,7 @@ check: install ## lint, types, layering
 	$(RUN) ruff format --check
 	$(RUN) mypy libs services tests bench
 	$(RUN) lint-imports
-	$(RUN) python -m penstock.common.contracts --check
+	$(RUN) python tools/contracts.py --check
 
 .PHONY: test-unit
 test-unit: install ## offline, seconds
@@ -47,7 +47,7 @@ test: install ## unit, contract, integration and end-to-end tests on the real se
 
 .PHONY: contracts
 contracts: install ## write deploy/topics.yaml and docs/asyncapi.yaml anew from the code
-	$(RUN) python -m penstock.common.contracts
+	$(RUN) python tools/contracts.py
 
 .PHONY: bench-retrieval bench-parse bench-answer bench-guard
 bench-retrieval: install ## ranking quality on public sets (QUICK=1: a few minutes)
