@@ -115,7 +115,7 @@ class Stage:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
             session_timeout_ms=30_000,
-            heartbeat_interval_ms=3_000,
+            heartbeat_interval_ms=1_000,
             listener=_Listener(self),
         )
         await self._broker.start()
