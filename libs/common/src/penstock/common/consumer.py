@@ -1,7 +1,7 @@
 """The loop of every consuming process: tasks, backpressure, retries, dead letters, commits.
 
 FastStream makes and supervises the consumer; its handlers, acknowledgement and batch loop are
-not used, see docs/adr/0002. What a handler returns is published before its offset counts as done:
+not used, see docs/adr/0001. What a handler returns is published before its offset counts as done:
 effect, then publish, then commit.
 """
 
