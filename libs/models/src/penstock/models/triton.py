@@ -29,11 +29,11 @@ MAX_ROWS = 64
 """The server's max_batch_size."""
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-_OUTPUT = "last_hidden_state"
 _AWAY = {
     f"StatusCode.{name}"
     for name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED")
 }
+_REFUSED = {f"StatusCode.{name}" for name in ("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED")}
 
 
 class TritonEmbedder:
@@ -46,6 +46,8 @@ class TritonEmbedder:
         self._client = client
         self._tokenizer = tokenizer
         self._timeout_s = timeout_s
+        # int8 is slower on a GPU, so what the server runs is the fp32 graph.
+        self._output = spec.jars["fp32"].output
         below = (size for size in BUCKETS if size < spec.max_tokens)
         self._buckets = (*below, spec.max_tokens)
 
@@ -80,7 +82,7 @@ class TritonEmbedder:
         return restore(zip(indices, parts, strict=True), len(texts), self.dim)
 
     async def embed_query(self, text: str) -> Vectors:
-        encoded = self._tokenizer.encode([self._spec.query_prefix + text])
+        encoded = await asyncio.to_thread(self._tokenizer.encode, [self._spec.query_prefix + text])
         width = next(size for size in self._buckets if len(encoded.ids[0]) <= size)
         vector: Vectors = (await self._infer(encoded.ids, width))[0]
         return vector
@@ -100,28 +102,42 @@ class TritonEmbedder:
             result = await self._client.infer(
                 self.model,
                 inputs,
-                outputs=[InferRequestedOutput(_OUTPUT)],
+                outputs=[InferRequestedOutput(self._output)],
                 client_timeout=self._timeout_s,
                 headers={"traceparent": traceparent} if traceparent else None,
             )
         except InferenceServerException as error:
-            raise _classified(error, self.model) from error
-        states = result.as_numpy(_OUTPUT)
+            if (classified := await self._classified(error)) is not None:
+                raise classified from error
+            raise
+        states = result.as_numpy(self._output)
         if states is None or states.shape != (*ids.shape, self.dim):
             shape = None if states is None else states.shape
             raise PermanentError(
-                f"Triton's model {self.model} gave {_OUTPUT} of shape {shape}, "
+                f"Triton's model {self.model} gave {self._output} of shape {shape}, "
                 f"expected {(*ids.shape, self.dim)}",
                 type="model_shape",
             )
         return pool(states, mask, self._spec.pooling)
 
+    async def _classified(
+        self, error: InferenceServerException
+    ) -> TransientError | PermanentError | None:
+        """Away, busy or still loading: later. Refused: never. None: neither."""
+        status = error.status() or ""
+        message = f"{error.message()} ({status})"
+        if status in _AWAY or (status in _REFUSED and await self._loading()):
+            return TransientError(f"Triton is away or busy: {message}")
+        if status in _REFUSED:
+            return PermanentError(
+                f"Triton refused model {self.model}: {message}", type="model_refused"
+            )
+        return None
 
-def _classified(error: InferenceServerException, model: str) -> TransientError | PermanentError:
-    """Away or busy: try again. The server refuses this model or these tensors: never again."""
-    status = error.status() or ""
-    if status in _AWAY:
-        return TransientError(f"Triton is away or busy: {error.message()} ({status})")
-    return PermanentError(
-        f"Triton refused model {model}: {error.message()} ({status})", type="model_refused"
-    )
+    async def _loading(self) -> bool:
+        """With its default strict readiness a server is ready once all its models are loaded."""
+        try:
+            ready = await self._client.is_server_ready(client_timeout=self._timeout_s)
+        except InferenceServerException:
+            return True
+        return not ready

@@ -25,7 +25,8 @@ async def embed_documents(
     """
     Embed the chunks of all records together; announce each record with its vectors.
 
-    Safe to repeat: nothing is kept, and the same chunks give the same event again.
+    Safe to repeat: nothing is kept, and the same chunks give the same vectors again, up to the
+    rounding of an int8 model, which depends a little on what else is in the batch.
     """
     for record in records:
         require_own_model(record, embedder.model, collections)
