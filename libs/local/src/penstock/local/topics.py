@@ -1,7 +1,10 @@
 """Create every registered topic, with the dead letters and retries of each of its groups."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -60,4 +63,28 @@ async def create_topics(
             raise StackError(
                 f"Kafka refuses the topic {name}: {message or for_code(code).__name__}"
             )
+    await _until_led(bootstrap, missing)
     return [topic.name for topic in missing]
+
+
+async def _until_led(bootstrap: str, created: list[NewTopic]) -> None:
+    """Wait until every partition answers: the broker says "created" before it leads them, and
+    the first records would bounce."""
+    partitions = [TopicPartition(t.name, n) for t in created for n in range(t.num_partitions)]
+    with _silenced("aiokafka.cluster", "aiokafka.consumer.fetcher"):
+        async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+            consumer.assign(partitions)  # their metadata in one request, not one for each
+            await consumer.end_offsets(partitions)
+
+
+@contextmanager
+def _silenced(*loggers: str) -> Iterator[None]:
+    """A topic that is not there yet is what is waited for, not worth an error a partition."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
