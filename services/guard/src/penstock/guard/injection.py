@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from penstock.guard.decode import decoded
 from penstock.guard.detection import Context, Hit
-from penstock.guard.injection_rules import RULES, Rule
+from penstock.guard.injection_rules import RULES
 from penstock.guard.normalise import Normalised, normalise, unleet, without_gaps
+from penstock.guard.phrases import Rule
 
 MIN_SCORE = 0.3
 HIDDEN = 0.15
