@@ -9,9 +9,6 @@ from penstock.retrieve.filters import EVERYTHING, Filter, Parameters, conditions
 DEPTH = 50
 """Chunks that each leg hands to the fusion."""
 
-NARROW = 4_000
-"""Up to so many chunks, ranking them all is cheaper than walking the vector index (measured)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -33,7 +30,7 @@ class Scope:
         )
 
 
-_NARROWED = "SELECT narrowed($1, $2, $3::text[]::jsonb[], $4, $5)"
+_NARROWED = "SELECT narrowed($1, $2, $3::text[]::jsonb[], $4)"
 
 
 async def narrowed(connection: asyncpg.Connection, scope: Scope) -> list[int] | None:
@@ -44,6 +41,5 @@ async def narrowed(connection: asyncpg.Connection, scope: Scope) -> list[int] | 
         scope.collection,
         scope.filter.narrowing(),
         list(scope.groups),
-        NARROW,
     )
     return found

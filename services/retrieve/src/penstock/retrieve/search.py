@@ -67,11 +67,13 @@ class Searcher:
         Raises:
             TransientError: Postgres or the model is away.
         """
-        async with self._at_once, self._database.request(scope.tenant) as connection:
+        async with self._at_once:
             started = time.perf_counter()
-            async with _together(
-                _embedded(embedder, texts if mode != "lexical" else ())
-            ) as vectors:
+            embedding = _embedded(embedder, texts if mode != "lexical" else ())
+            async with (
+                _together(embedding) as vectors,
+                self._database.request(scope.tenant) as connection,
+            ):
                 among = await narrowed(connection, scope)
                 lexical = self._lexical(texts if mode != "dense" else (), scope, among)
                 async with _together(lexical) as matching:
@@ -82,7 +84,7 @@ class Searcher:
                         for query in queries
                     ]
                     rankings += [("lexical", chunks) for chunks in await matching]
-            passages = await _passages(connection, fuse(rankings), scope, queries, top_k)
+                passages = await _passages(connection, fuse(rankings), scope, queries, top_k)
         done = time.perf_counter()
         return Found(passages, (embedded - started) * 1e3, (done - embedded) * 1e3)
 
