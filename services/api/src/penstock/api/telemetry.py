@@ -1,0 +1,51 @@
+"""What is known of every request: its trace, its time, one line in the log when it fails."""
+
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from penstock.common.telemetry import (
+    REQUESTS,
+    child_traceparent,
+    set_traceparent,
+    trace_id,
+)
+
+log = structlog.get_logger()
+
+
+class Observed:
+    """Pure ASGI, so that a stream is not held back and a client that leaves is noticed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        traceparent = child_traceparent(given or None)
+        set_traceparent(traceparent)
+        started = time.perf_counter()
+        status = 500
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (b"traceparent", traceparent.encode())]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        with bound_contextvars(trace_id=trace_id(traceparent)):
+            try:
+                await self._app(scope, receive, observe)
+            finally:
+                route = getattr(scope.get("route"), "path", "unknown")
+                seconds = time.perf_counter() - started
+                REQUESTS.labels(scope["method"], route, status).observe(seconds)
+                if status >= 500:
+                    log.warning("request_not_served", route=route, status=status)
