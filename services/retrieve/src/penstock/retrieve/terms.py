@@ -19,10 +19,11 @@ _IDENTIFIER = re.compile(r"(?=.*[\d_])[^']+[-._/:][^']+")
 _DIACRITIC = re.compile(r"[\u0300-\u036f]")
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it its no not of on or such that the their "
-    "then there these they this to was were will with".split()
-)
+_STOP_WORDS = """
+a an and are as at be but by for if in into is it its no not of on or such that the their then there
+these they this to was were will with
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 class _TermsOfWord(dict[str, tuple[str, ...]]):

@@ -28,7 +28,7 @@ CREATE TABLE indexed (
     version    int NOT NULL,
     chunks     int NOT NULL,
     at         timestamptz NOT NULL,
-    PRIMARY KEY (tenant, generation, document)
+    PRIMARY KEY (tenant, document, generation)
 );
 
 CREATE SEQUENCE chunk_number;
