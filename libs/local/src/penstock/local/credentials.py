@@ -20,8 +20,10 @@ class Credentials:
 
     service_secret: str = field(default_factory=_token, repr=False)
     """Signs the tokens between services."""
-    operator_key: str = field(default_factory=_token, repr=False)
-    """The API key of the person who runs the stack."""
+    operator_key: str = field(
+        default_factory=lambda: f"pk_local_{secrets.token_hex(24)}", repr=False
+    )
+    """The first API key, of the person who runs the stack: `pk_<id>_<secret>`."""
     database: dict[str, str] = field(
         default_factory=lambda: {schema: _token() for schema in SCHEMAS}, repr=False
     )

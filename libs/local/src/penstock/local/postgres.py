@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
+import psutil
 
 from penstock.local.account import Account, reachable_copy, unprivileged
 from penstock.local.failures import StackError
@@ -64,6 +65,7 @@ class Postgres:
 
     def command(self) -> Command:
         """Valid after `prepare`."""
+        self._forget_stale_lock()
         return self._run(self._program("postgres"), "-D", f"{self._inside}/data")
 
     async def ready(self) -> str | None:
@@ -113,6 +115,19 @@ class Postgres:
             pass_fds=(self._descriptor,) if self._descriptor is not None else (),
             stop_signal=signal.SIGINT,  # "fast": end the sessions, write a checkpoint, exit
         )
+
+    def _forget_stale_lock(self) -> None:
+        """After a machine's or container's restart the id in postmaster.pid may be anyone's, and
+        the server would refuse to start: drop the file unless that process is a postgres."""
+        lock = self.folder / "data" / "postmaster.pid"
+        if not lock.exists():
+            return
+        try:
+            alive = psutil.Process(int(lock.read_text().split("\n", 1)[0])).name() == "postgres"
+        except (ValueError, psutil.Error):
+            alive = False
+        if not alive:
+            lock.unlink()
 
     def _initialise(self) -> None:
         """initdb into a scratch folder, renamed when whole: a crash leaves nothing half made."""

@@ -141,8 +141,11 @@ def last_lines(log: Path, count: int = 10) -> list[str]:
         return file.read().decode(errors="replace").splitlines()[-count:]
 
 
+def describe_exit(code: int) -> str:
+    return f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with {code}"
+
+
 def explain_exit(name: str, code: int, log: Path) -> StackError:
     """Why a process that should run has ended, with its last words."""
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     words = "\n".join(f"    {line}" for line in last_lines(log))
-    return StackError(f"{name} {how}; the end of {log}:\n{words}")
+    return StackError(f"{name}: {describe_exit(code)}; the end of {log}:\n{words}")

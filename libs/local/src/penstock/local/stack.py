@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from penstock.local.credentials import Credentials
 from penstock.local.failures import StackError
@@ -47,7 +48,7 @@ async def servers(
     postgres = Postgres(folder / "postgres", postgres_port or free_port())
     started: list[Process] = []
     try:
-        await asyncio.gather(
+        await together(
             _start("kafka", kafka, folder, started), _start("postgres", postgres, folder, started)
         )
         await prepare(kafka.bootstrap, postgres.admin_dsn, credentials)
@@ -59,6 +60,16 @@ async def servers(
     finally:
         await asyncio.gather(*(process.stop(STOP_SECONDS) for process in started))
         postgres.close()
+
+
+async def together(*work: Coroutine[Any, Any, None]) -> None:
+    """All of it at once; when one fails the others are cancelled, and its `StackError` raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except* StackError as failed:
+        raise failed.exceptions[0] from None
 
 
 async def prepare(kafka: str, admin_dsn: str, credentials: Credentials) -> None:

@@ -1,0 +1,3 @@
+from penstock.local.commands import app
+
+app(prog_name="penstock")

@@ -1,0 +1,223 @@
+"""The process that owns a stack: starts it in order, keeps it running, stops it in order."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from penstock.local.child import Child
+from penstock.local.credentials import Credentials
+from penstock.local.failures import StackError, from_os
+from penstock.local.java import cache_folder
+from penstock.local.kafka import Kafka
+from penstock.local.orphans import end_orphans
+from penstock.local.ports import choose, free_port
+from penstock.local.postgres import Postgres
+from penstock.local.probes import readyz
+from penstock.local.process import Command, Identity, last_lines, rotate
+from penstock.local.services import (
+    SERVICES,
+    Instance,
+    ServiceSpec,
+    Surroundings,
+    environment,
+    read_settings,
+    scaled,
+    with_ports,
+)
+from penstock.local.stack import START_SECONDS, STOP_SECONDS, prepare, together
+from penstock.local.state import Lock, ProcessState, StackState, State, usable
+
+DRAIN_SECONDS = 15.0
+LOG_BYTES = 20 * 1024 * 1024
+_LOG_CHECK_SECONDS = 10.0
+
+
+class Options(BaseModel):
+    """What `penstock up` was asked for. Ports: None is the default, which may move."""
+
+    model_config = ConfigDict(frozen=True)
+
+    api_port: int | None = None
+    kafka_port: int | None = None
+    postgres_port: int | None = None
+    scale: dict[str, int] = {}
+    services: tuple[ServiceSpec, ...] = SERVICES
+
+
+class Supervisor:
+    """Run it once, in the main thread: `await Supervisor(folder, options).run()`."""
+
+    def __init__(self, folder: Path, options: Options, caller: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._options = options
+        self._caller = caller
+        self._children: dict[str, Child] = {}
+        self._stop = asyncio.Event()
+        found = Identity.of(os.getpid())
+        log = str(folder / "logs" / "supervisor.log")
+        me = ProcessState(state=State.READY, pid=found.pid, started=found.started, log=log)
+        self._stack = StackState(supervisor=me)
+
+    async def run(self) -> None:
+        """Returns when the stack was stopped by a signal. `StackError` when it cannot start, or
+        when another supervisor owns the folder."""
+        await asyncio.to_thread(usable, self.folder)
+        lock = Lock(self.folder)
+        if not lock.take():
+            raise StackError(f"A stack runs already in {self.folder}; see `penstock status`.")
+        try:
+            await self._owning()
+        except OSError as error:
+            raise from_os(error, "The stack cannot run") from error
+        finally:
+            lock.release()
+
+    async def _owning(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        before = StackState.read(self.folder)
+        if before is not None:
+            await asyncio.to_thread(end_orphans, before)
+        self._save(state=State.STARTING)
+        keeping = asyncio.create_task(self._keep_logs_small())
+        reason: str | None = None
+        try:
+            await self._until_stopped(self._start())
+            await self._stop.wait()
+        except StackError as error:
+            reason = str(error)
+            raise
+        finally:
+            keeping.cancel()
+            await self._drain()
+            self._save(state=State.FAILED if reason else State.STOPPED, reason=reason)
+
+    async def _until_stopped(self, starting: Coroutine[None, None, None]) -> None:
+        """Start, unless a signal says stop before it is done."""
+        start, stop = asyncio.create_task(starting), asyncio.create_task(self._stop.wait())
+        await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not start.done():
+            start.cancel()
+        await asyncio.gather(stop, return_exceptions=True)
+        if start.cancelled() or self._stop.is_set():
+            await asyncio.gather(start, return_exceptions=True)
+            return
+        start.result()
+
+    async def _start(self) -> None:
+        options = self._options
+        instances = scaled(options.services, options.scale)
+        settings = await asyncio.to_thread(read_settings, self.folder / "settings.env")
+        credentials = await asyncio.to_thread(Credentials.load, self.folder)
+        kafka = Kafka(
+            self.folder / "kafka", choose("kafka", set_port=options.kafka_port, default=9092)
+        )
+        postgres = Postgres(
+            self.folder / "postgres",
+            choose("postgres", set_port=options.postgres_port, default=5433),
+        )
+        ports = {i.name: self._port(i) for i in instances}
+        self._save(
+            kafka=kafka.bootstrap,
+            postgres=f"127.0.0.1:{postgres.port}",
+            blobs=str(self.folder / "blobs"),
+            api=f"http://127.0.0.1:{ports['api']}" if "api" in ports else None,
+        )
+        await together(self._serve("kafka", kafka), self._serve("postgres", postgres))
+        await prepare(kafka.bootstrap, postgres.admin_dsn, credentials)
+        around = Surroundings(
+            folder=self.folder,
+            kafka=kafka.bootstrap,
+            postgres_port=postgres.port,
+            credentials=credentials,
+            ports=ports,
+            models=cache_folder() / "models",
+            caller=self._caller,
+            settings=settings,
+        )
+        services = [self._service(i, around) for i in with_ports(instances, ports)]
+        for child in services:
+            child.start()
+        await asyncio.gather(*(child.is_ready.wait() for child in services))
+        self._save(state=State.READY)
+
+    def _port(self, instance: Instance) -> int:
+        if instance.spec.default_port is None:
+            return free_port()
+        set_port = self._options.api_port if instance.name == "api" else None
+        return choose(instance.name, set_port=set_port, default=instance.spec.default_port)
+
+    async def _serve(self, name: str, server: Kafka | Postgres) -> None:
+        """Start Kafka or Postgres and wait for it; `StackError` when it does not come up."""
+        await asyncio.to_thread(server.prepare)
+        child = self._child(name, server.port, server.command, server.ready, STOP_SECONDS)
+        child.start()
+        if not await child.comes_up(START_SECONDS):
+            words = "\n".join(f"    {line}" for line in last_lines(child.log))
+            reason = child.state.reason or f"not ready after {START_SECONDS:.0f} s"
+            raise StackError(f"{name} does not start ({reason}); the end of {child.log}:\n{words}")
+
+    def _service(self, instance: Instance, around: Surroundings) -> Child:
+        command = Command(
+            argv=(sys.executable, *instance.spec.argv), env=environment(instance, around)
+        )
+        ready = partial(readyz, instance.port)
+        return self._child(instance.name, instance.port, lambda: command, ready, DRAIN_SECONDS)
+
+    def _child(
+        self,
+        name: str,
+        port: int,
+        command: Callable[[], Command],
+        ready: Callable[[], Awaitable[str | None]],
+        grace: float,
+    ) -> Child:
+        child = Child(
+            name,
+            log=self.folder / "logs" / f"{name}.log",
+            port=port,
+            command=command,
+            ready=ready,
+            changed=self._save,
+            grace=grace,
+        )
+        self._children[name] = child
+        return child
+
+    async def _drain(self) -> None:
+        """Services first, in parallel, then the servers they stand on."""
+        self._save(state=State.STOPPING)
+        servers = {"kafka", "postgres"}
+        services = [c for name, c in self._children.items() if name not in servers]
+        await _stop_all(services)
+        await _stop_all(c for name, c in self._children.items() if name in servers)
+
+    def _save(self, **changes: object) -> None:
+        """A full disk must not stop what runs: the sentence goes to the log, and life goes on."""
+        processes = {name: child.state for name, child in self._children.items()}
+        self._stack = self._stack.model_copy(update={**changes, "processes": processes})
+        try:
+            self._stack.write(self.folder)
+        except OSError as error:
+            print(from_os(error, "stack.json cannot be written"), file=sys.stderr, flush=True)
+
+    async def _keep_logs_small(self) -> None:
+        while True:
+            await asyncio.sleep(_LOG_CHECK_SECONDS)
+            for child in list(self._children.values()):
+                try:
+                    await asyncio.to_thread(rotate, child.log, LOG_BYTES)
+                except OSError as error:
+                    print(from_os(error, "A log cannot be rotated"), file=sys.stderr, flush=True)
+
+
+async def _stop_all(children: Iterable[Child]) -> None:
+    await asyncio.gather(*(child.stop() for child in children))
