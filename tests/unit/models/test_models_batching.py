@@ -54,15 +54,16 @@ def test_many_texts_keep_the_full_budget() -> None:
     assert shared_budget([100] * 100, 800, 2) == 800
 
 
-@given(lengths, st.integers(min_value=1, max_value=64))
+@given(lengths, st.integers(min_value=1, max_value=64), st.integers(min_value=64, max_value=9_000))
 def test_buckets_hold_their_texts_and_no_smaller_bucket_would(
-    given_lengths: list[int], rows: int
+    given_lengths: list[int], rows: int, tokens: int
 ) -> None:
     buckets = (64, 128, 256, 512)
-    batches = pack_buckets(given_lengths, buckets, rows)
+    batches = pack_buckets(given_lengths, buckets, rows=rows, tokens=tokens)
     assert sorted(i for _, batch in batches for i in batch) == list(range(len(given_lengths)))
     for bucket, batch in batches:
         assert 1 <= len(batch) <= rows
+        assert len(batch) == 1 or len(batch) * bucket <= tokens
         for index in batch:
             assert bucket == min(size for size in buckets if size >= given_lengths[index])
 

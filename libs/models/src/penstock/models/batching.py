@@ -30,21 +30,22 @@ def shared_budget(lengths: Sequence[int], budget: int, workers: int) -> int:
 
 
 def pack_buckets(
-    lengths: Sequence[int], buckets: Sequence[int], rows: int
+    lengths: Sequence[int], buckets: Sequence[int], *, rows: int, tokens: int
 ) -> list[tuple[int, list[int]]]:
-    """Group texts by the smallest bucket that holds them, at most `rows` to a batch.
+    """Group texts by the smallest bucket that holds them.
 
-    Returns (bucket, indices); `buckets` ascend and the last one holds every text.
+    A batch has at most `rows` texts and, padded to its bucket, at most `tokens` tokens (one text
+    is always a batch). Returns (bucket, indices); `buckets` ascend and the last holds every text.
     """
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         bucket = next(size for size in buckets if length <= size)
         groups.setdefault(bucket, []).append(index)
-    return [
-        (bucket, indices[start : start + rows])
-        for bucket, indices in sorted(groups.items())
-        for start in range(0, len(indices), rows)
-    ]
+    batches: list[tuple[int, list[int]]] = []
+    for bucket, indices in sorted(groups.items()):
+        step = max(1, min(rows, tokens // bucket))
+        batches += [(bucket, indices[at : at + step]) for at in range(0, len(indices), step)]
+    return batches
 
 
 def padded(rows: Sequence[Sequence[int]], width: int) -> tuple[Ids, Ids]:

@@ -27,6 +27,10 @@ log = structlog.get_logger()
 BUCKETS = (64, 128, 256, 512)
 MAX_ROWS = 64
 """The server's max_batch_size."""
+REQUEST_TOKENS = 8_192
+"""Padded tokens of one request: its answer, a vector per token, is 13 MB at 384 dimensions."""
+REQUESTS_AT_ONCE = 8
+"""Of all callers together; bounds memory, and keeps the server's queue short for questions."""
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _AWAY = {
@@ -46,6 +50,7 @@ class TritonEmbedder:
         self._client = client
         self._tokenizer = tokenizer
         self._timeout_s = timeout_s
+        self._bulk = asyncio.Semaphore(REQUESTS_AT_ONCE)
         # int8 is slower on a GPU, so what the server runs is the fp32 graph.
         self._output = spec.jars["fp32"].output
         below = (size for size in BUCKETS if size < spec.max_tokens)
@@ -74,9 +79,11 @@ class TritonEmbedder:
         encoded = await asyncio.to_thread(self._tokenizer.encode, texts)
         if encoded.truncated:
             log.warning("texts_truncated", model=self.model, truncated=encoded.truncated)
-        batches = pack_buckets([len(ids) for ids in encoded.ids], self._buckets, MAX_ROWS)
+        batches = pack_buckets(
+            [len(ids) for ids in encoded.ids], self._buckets, rows=MAX_ROWS, tokens=REQUEST_TOKENS
+        )
         parts = await asyncio.gather(
-            *(self._infer([encoded.ids[i] for i in batch], width) for width, batch in batches)
+            *(self._infer_bulk([encoded.ids[i] for i in batch], width) for width, batch in batches)
         )
         indices = [batch for _, batch in batches]
         return restore(zip(indices, parts, strict=True), len(texts), self.dim)
@@ -89,6 +96,10 @@ class TritonEmbedder:
 
     async def close(self) -> None:
         await self._client.close()
+
+    async def _infer_bulk(self, rows: Sequence[Sequence[int]], width: int) -> Vectors:
+        async with self._bulk:
+            return await self._infer(rows, width)
 
     async def _infer(self, rows: Sequence[Sequence[int]], width: int) -> Vectors:
         ids, mask = padded(rows, width)
@@ -118,7 +129,7 @@ class TritonEmbedder:
                 f"expected {(*ids.shape, self.dim)}",
                 type="model_shape",
             )
-        return pool(states, mask, self._spec.pooling)
+        return await asyncio.to_thread(pool, states, mask, self._spec.pooling)
 
     async def _classified(
         self, error: InferenceServerException
