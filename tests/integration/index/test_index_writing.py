@@ -1,6 +1,7 @@
 """What a person may rely on when documents come, change, come late, twice or at once."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ def states(publications: list[Publication[Any]]) -> list[ProgressState]:
     return [p.body.state for p in publications if isinstance(p.body, JobProgressed)]
 
 
-async def test_many_documents_in_one_call_are_all_searchable(index: Index, events, seen) -> None:
+async def test_many_documents_in_one_call_are_all_searchable(
+    index: Index, events: Any, seen: Any
+) -> None:
     records = [events.batch(f"d{i}", 1, [f"alpha number{i}", "beta"]) for i in range(40)]
     publications = await index.write(records)
     assert sorted(indexed(publications)) == sorted((f"d{i}", 1, 2) for i in range(40))
@@ -34,7 +37,9 @@ async def test_many_documents_in_one_call_are_all_searchable(index: Index, event
     assert await seen.staged() == 0
 
 
-async def test_a_tenant_sees_nothing_of_another(index: Index, events, seen, database) -> None:
+async def test_a_tenant_sees_nothing_of_another(
+    index: Index, events: Any, seen: Any, database: Database
+) -> None:
     await index.write([events.batch("d", 1, ["secret"])])
     stranger = type(seen)(database, "somebody-else")
     for table in (
@@ -52,7 +57,7 @@ async def test_a_tenant_sees_nothing_of_another(index: Index, events, seen, data
 
 
 async def test_half_a_document_is_never_seen_and_the_last_batch_swaps(
-    index: Index, events, seen
+    index: Index, events: Any, seen: Any
 ) -> None:
     await index.write([events.batch("d", 1, ["old"])])
     parts = [events.batch("d", 2, [f"new{k}"], k=k, n=3, first=k) for k in range(3)]
@@ -65,7 +70,7 @@ async def test_half_a_document_is_never_seen_and_the_last_batch_swaps(
     assert await seen.staged() == 0
 
 
-async def test_batches_of_different_cuts_never_mix(index: Index, events, seen) -> None:
+async def test_batches_of_different_cuts_never_mix(index: Index, events: Any, seen: Any) -> None:
     await index.write([events.batch("d", 1, ["a0"], k=0, n=2, cut="a")])
     await index.write([events.batch("d", 1, ["b1"], k=1, n=2, cut="b", first=1)])
     assert await seen.texts("d") == []
@@ -75,7 +80,7 @@ async def test_batches_of_different_cuts_never_mix(index: Index, events, seen) -
 
 
 async def test_a_document_that_comes_whole_in_one_call_is_not_staged(
-    index: Index, events, seen
+    index: Index, events: Any, seen: Any
 ) -> None:
     parts = [events.batch("d", 1, [f"p{k}"], k=k, n=3, first=k) for k in (2, 0, 1)]
     publications = await index.write(parts)
@@ -84,7 +89,7 @@ async def test_a_document_that_comes_whole_in_one_call_is_not_staged(
 
 
 async def test_a_repeat_writes_nothing_and_announces_the_same_again(
-    index: Index, events, seen
+    index: Index, events: Any, seen: Any
 ) -> None:
     record = events.batch("d", 3, ["one", "two"])
     first = await index.write([record])
@@ -95,7 +100,7 @@ async def test_a_repeat_writes_nothing_and_announces_the_same_again(
     assert len(await seen.rows("SELECT FROM segment")) == 1
 
 
-async def test_an_older_version_is_superseded(index: Index, events, seen) -> None:
+async def test_an_older_version_is_superseded(index: Index, events: Any, seen: Any) -> None:
     await index.write([events.batch("d", 5, ["five"])])
     late = await index.write([events.batch("d", 4, ["four"])])
     assert states(late) == [ProgressState.SUPERSEDED]
@@ -103,7 +108,9 @@ async def test_an_older_version_is_superseded(index: Index, events, seen) -> Non
     assert await seen.texts("d") == ["five"]
 
 
-async def test_two_versions_in_one_call_end_as_the_newer(index: Index, events, seen) -> None:
+async def test_two_versions_in_one_call_end_as_the_newer(
+    index: Index, events: Any, seen: Any
+) -> None:
     publications = await index.write([events.batch("d", 2, ["two"]), events.batch("d", 1, ["one"])])
     assert indexed(publications) == [("d", 2, 1)]
     assert states(publications) == [ProgressState.DONE, ProgressState.SUPERSEDED]
@@ -111,7 +118,7 @@ async def test_two_versions_in_one_call_end_as_the_newer(index: Index, events, s
 
 
 async def test_a_staged_newer_version_does_not_hold_back_an_older_complete_one(
-    index: Index, events, seen
+    index: Index, events: Any, seen: Any
 ) -> None:
     await index.write([events.batch("d", 2, ["two"], k=0, n=2)])
     assert indexed(await index.write([events.batch("d", 1, ["one"])])) == [("d", 1, 1)]
@@ -121,7 +128,7 @@ async def test_a_staged_newer_version_does_not_hold_back_an_older_complete_one(
 
 
 async def test_unchanged_chunks_keep_number_and_postings_and_follow_the_new_version(
-    index: Index, events, seen
+    index: Index, events: Any, seen: Any
 ) -> None:
     await index.write([events.batch("d", 1, ["keep", "same", "same", "goes"])])
     before = await seen.rows("SELECT id, chunk_id, text FROM chunk ORDER BY ordinal")
@@ -143,7 +150,9 @@ async def test_unchanged_chunks_keep_number_and_postings_and_follow_the_new_vers
     assert [row["chunks"] for row in segments] == [4, 1]
 
 
-async def test_a_changed_title_is_a_change_of_every_chunk(index: Index, events, seen) -> None:
+async def test_a_changed_title_is_a_change_of_every_chunk(
+    index: Index, events: Any, seen: Any
+) -> None:
     await index.write([events.batch("d", 1, ["body"], title="Pumps")])
     before = await seen.ids("d")
     await index.write([events.batch("d", 2, ["body"], title="Valves")])
@@ -152,7 +161,9 @@ async def test_a_changed_title_is_a_change_of_every_chunk(index: Index, events, 
     assert len(await seen.holding("valv")) == 1
 
 
-async def test_what_this_index_cannot_hold_is_refused_by_name(index: Index, events, seen) -> None:
+async def test_what_this_index_cannot_hold_is_refused_by_name(
+    index: Index, events: Any, seen: Any
+) -> None:
     cases = [
         (events.batch("d", 1, ["x"], generation=2), "generation: 2"),
         (events.batch("d", 1, ["x"], dim=768), "dim: 768"),
@@ -168,7 +179,7 @@ async def test_what_this_index_cannot_hold_is_refused_by_name(index: Index, even
 
 
 async def test_a_rejection_drops_that_versions_staging_and_nothing_else(
-    index: Index, events, seen
+    index: Index, events: Any, seen: Any
 ) -> None:
     await index.write([events.batch("d", 1, ["one"])])
     await index.write(
@@ -180,7 +191,7 @@ async def test_a_rejection_drops_that_versions_staging_and_nothing_else(
 
 
 async def test_writers_of_the_same_documents_in_opposite_order_do_not_block_each_other(
-    database: Database, events, seen
+    database: Database, events: Any, seen: Any
 ) -> None:
     names = [f"d{i}" for i in range(12)]
     writers = []
@@ -200,10 +211,8 @@ async def test_writers_of_the_same_documents_in_opposite_order_do_not_block_each
 
 
 async def test_long_documents_in_shuffled_pieces_from_many_writers(
-    database: Database, events, seen
+    database: Database, events: Any, seen: Any
 ) -> None:
-    import random
-
     pieces = [
         events.batch(f"d{d}", v, [f"d{d} v{v} k{k} c{c}" for c in range(3)], k=k, n=5, first=3 * k)
         for d in range(4)
