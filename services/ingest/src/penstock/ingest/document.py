@@ -71,7 +71,7 @@ class DocumentBuilder:
 
     def code(self, text: str, page: int | None = None) -> None:
         """Code keeps its lines and indentation."""
-        self._append(ElementKind.CODE, clean(text).strip("\n").split("\n"), page)
+        self._append(ElementKind.CODE, clean(text).strip("\n").rstrip().split("\n"), page)
 
     def table(
         self,

@@ -32,6 +32,14 @@ _FAST = {
     FileType.ASCIIDOC: "markup:parse_asciidoc",
 }
 
+# Where nothing was found there is nothing: `unstructured` reads these as bare text or not at all.
+_PLAIN = frozenset(
+    (
+        FileType.TEXT, FileType.MARKDOWN, FileType.JSON, FileType.WEBVTT, FileType.LATEX,
+        FileType.ASCIIDOC, FileType.OPEN_DOCUMENT, FileType.EPUB,
+    )
+)  # fmt: skip
+
 
 def parse(data: bytes, filename: str | None = None) -> Parsed:
     """The text and elements of a file of any type that Penstock reads.
@@ -41,11 +49,9 @@ def parse(data: bytes, filename: str | None = None) -> Parsed:
     """
     detected = detect(data, filename)
     fast = _FAST.get(detected.type)
-    if fast is not None:
-        parsed = _load(fast)(data, detected)
-        if parsed.elements:
-            return parsed
-    parsed = _load("longtail:parse_longtail")(data, detected)
+    parsed = _load(fast)(data, detected) if fast is not None else None
+    if parsed is None or (not parsed.elements and detected.type not in _PLAIN):
+        parsed = _load("longtail:parse_longtail")(data, detected)
     if not parsed.elements:
         raise Unreadable(
             f"No text was found in the document ({detected.type} by {parsed.converter}).",

@@ -40,7 +40,7 @@ def parse_longtail(data: bytes, detected: Detected) -> Parsed:
             type="converter_missing",
         )
     builder = DocumentBuilder()
-    module = _PARTITIONS.get(kind, "text")
+    module = _PARTITIONS[kind]
     partition = _partition(module)
     try:
         found = partition(file=BytesIO(data), languages=["eng"])
