@@ -16,10 +16,10 @@ _ENOUGH = 0.4
 """Share of a claim's words that must be known for full credit; the rest may be paraphrase."""
 _NAMES, _NEGATION, _OPPOSITION = 0.7, 0.3, 0.2
 """What each mismatch takes away; chosen, with the policy's threshold, on one half of SummEdits."""
-_CHECKABLE = 3
+_CHECKABLE = 2
 """A sentence of fewer content words, none a number or name ("Yes, it does."), claims nothing new."""
 _WINDOW = 2
-"""Neighbouring source sentences read as one, since a summary joins them."""
+"""Up to so many neighbouring source sentences are read as one, since a summary joins them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,12 @@ def _index(source: str) -> _Index:
     words = [plain_stems(part) for part in parts]
     windows = tuple(
         _Window(
-            frozenset().union(*worded[i : i + _WINDOW]),
-            frozenset().union(*words[i : i + _WINDOW]),
-            any(negations[i : i + _WINDOW]),
+            frozenset().union(*worded[i : i + size]),
+            frozenset().union(*words[i : i + size]),
+            any(negations[i : i + size]),
         )
-        for i in range(len(parts))
+        for size in range(1, _WINDOW + 1)
+        for i in range(len(parts) + 1 - size)
     )
     pairs = {
         (stems[i], later)
@@ -134,6 +135,7 @@ def evidence(claim: str, sources: Iterable[str]) -> Evidence | None:
     def share(known: frozenset[str]) -> float:
         return sum(token.weight for token in wanted if token.stem in known) / total
 
+    # Of equals the first, so a single sentence that carries the claim goes before a pair.
     best = max(windows, key=lambda window: share(window.stems), default=_NOTHING)
     said = plain_stems(claim)
     opposed = any(

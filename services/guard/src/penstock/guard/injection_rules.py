@@ -187,7 +187,7 @@ EXFILTRATION = (
         "exfiltration",
         0.7,
         "data~conversation~history~chat~password~credential~secret~email~token~key~document~content~cookie~information~message~details",
-        r"\b(?:send|forward|email|e-mail|mail|post|upload|transmit|exfiltrate|submit|leak|deliver)\b (?:\w+ ){0,4}?(?:conversations?|chat|history|passwords?|credentials?|secrets?|api keys?|tokens?|cookies?|confidential|private|personal|sensitive|user(?:'s)? (?:data|details|information|messages?))(?: \w+){0,6}? (?:to|at|via) [^\n]{0,40}?(?:https?://|www\.|[\w.+-]+@[\w-]+\.|attacker|server|webhook|endpoint|address)",
+        r"\b(?:send|forward|email|e-mail|mail|post|upload|transmit|exfiltrate|submit|leak|deliver)\b (?:[\w']+ ){0,4}?(?:conversations?|chat|history|passwords?|credentials?|secrets?|api keys?|tokens?|cookies?|confidential|private|personal|sensitive|user(?:'s)? (?:data|details|information|messages?))(?: \w+){0,6}? (?:to|at|via) [^\n]{0,40}?(?:https?://|www\.|[\w.+-]+@[\w-]+\.|attacker|server|webhook|endpoint|address)",
         indirect=True,
     ),
     rule(

@@ -58,7 +58,7 @@ _ASSIGNMENT = re.compile(
 )
 _ASSIGNMENT_WORDS = ("key", "secret", "token", "passw", "pwd", "bearer", "passphrase")
 _PLACEHOLDER = re.compile(
-    r"(?i)example|changeme|your[_-]|placeholder|x{4,}|\*{3,}|dummy|redacted|<|^\$|\.{3}|\(\)"
+    r"(?i)example|changeme|your[_-]|placeholder|x{4,}|\*{3,}|dummy|redacted|^pass(?:word)?$|<|^\$|\.{3}|\(\)"
 )
 
 

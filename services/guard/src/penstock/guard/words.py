@@ -55,9 +55,13 @@ class Token:
 
 
 def stem(word: str) -> str:
-    """The word without its commonest endings; at least three letters stay."""
+    """The word without its commonest endings, two at most; at least three letters stay."""
+    return _shortened(_shortened(word, 3), 4)
+
+
+def _shortened(word: str, stays: int) -> str:
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
+        if word.endswith(ending) and len(word) - len(ending) >= stays:
             return word[: -len(ending)]
     return word
 
