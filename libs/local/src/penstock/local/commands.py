@@ -169,6 +169,8 @@ def _print(found: Report) -> None:
             *(_text(one.lag), one.reason or ""),
         )
     console.print(table)
+    if found.lag_reason:
+        console.print(f"The lag is not known: {found.lag_reason}")
 
 
 def _text(value: int | None, unit: str = "") -> str:

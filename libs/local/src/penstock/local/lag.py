@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 
 from penstock.common.events import Event
 from penstock.common.topics import TOPICS, Topic
@@ -52,8 +52,7 @@ async def lag(bootstrap: str, topics: Iterable[Topic[Event]] = TOPICS) -> dict[s
         end = await consumer.end_offsets(everything)
         result = {}
         for group, read in groups.items():
-            stored = await admin.list_consumer_group_offsets(group)
-            committed = {p: o.offset for p, o in stored.items() if o.offset >= 0}
+            committed = await _committed(admin, group)
             theirs = {p: end[p] for name in read for p in partitions.get(name, [])}
             result[group] = behind(committed, first, theirs)
     except KafkaError as error:
@@ -62,3 +61,11 @@ async def lag(bootstrap: str, topics: Iterable[Topic[Event]] = TOPICS) -> dict[s
         await admin.close()
         await consumer.stop()
     return result
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    try:
+        stored = await admin.list_consumer_group_offsets(group)
+    except GroupCoordinatorNotAvailableError:
+        return {}  # the broker makes its offsets topic with the first group: none has committed
+    return {p: o.offset for p, o in stored.items() if o.offset >= 0}

@@ -12,6 +12,7 @@ from penstock.local.lag import lag
 from penstock.local.orphans import SERVERS
 from penstock.local.probes import readyz
 from penstock.local.state import ProcessState, StackState, State, is_running
+from penstock.local.topics import silenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class Report:
     kafka: str | None
     postgres: str | None
     lag: dict[str, int]
-    """By consumer group; {} when Kafka is away."""
+    """By consumer group; {} when it is not known."""
+    lag_reason: str | None
+    """Why the lag is not known."""
     processes: list[ProcessReport]
 
     def as_dict(self) -> dict[str, object]:
@@ -50,7 +53,7 @@ async def report(folder: Path) -> Report | None:
     if stack is None:
         return None
     runs = await asyncio.to_thread(is_running, folder)
-    lags = await _lags(stack)
+    lags, lag_reason = await _lags(stack)
     found = await asyncio.gather(
         *(_process(name, recorded, lags) for name, recorded in stack.processes.items())
     )
@@ -58,17 +61,20 @@ async def report(folder: Path) -> Report | None:
     if not runs and state not in (State.STOPPED, State.FAILED):
         state = State.FAILED
         reason = "the supervisor is gone; `penstock up` repairs the stack"
-    return Report(state, reason, stack.api, stack.kafka, stack.postgres, lags, list(found))
+    return Report(
+        state, reason, stack.api, stack.kafka, stack.postgres, lags, lag_reason, list(found)
+    )
 
 
-async def _lags(stack: StackState) -> dict[str, int]:
+async def _lags(stack: StackState) -> tuple[dict[str, int], str | None]:
     kafka = stack.processes.get("kafka")
     if stack.kafka is None or kafka is None or kafka.identity.find() is None:
-        return {}
+        return {}, "Kafka does not run"
     try:
-        return await lag(stack.kafka)
-    except StackError:
-        return {}  # the table says that kafka is not ready, which is the reason
+        with silenced("aiokafka"):
+            return await lag(stack.kafka), None
+    except StackError as error:
+        return {}, str(error)
 
 
 async def _process(name: str, recorded: ProcessState, lags: dict[str, int]) -> ProcessReport:

@@ -50,35 +50,34 @@ async def create_topics(
     try:
         await admin.start()
         have = set(await admin.list_topics())
-        missing = [topic for topic in wanted(topics, replication) if topic.name not in have]
-        if not missing:
-            return []
-        answer = await admin.create_topics(missing)
+        everything = wanted(topics, replication)
+        missing = [topic for topic in everything if topic.name not in have]
+        refused = (await admin.create_topics(missing)).topic_errors if missing else []
     except KafkaError as error:
         raise StackError(f"The topics could not be created on {bootstrap}: {error}") from error
     finally:
         await admin.close()
-    for name, code, *message in answer.topic_errors:
+    for name, code, *message in refused:
         if code and for_code(code) is not TopicAlreadyExistsError:
             raise StackError(
                 f"Kafka refuses the topic {name}: {message or for_code(code).__name__}"
             )
-    await _until_led(bootstrap, missing)
+    await _until_led(bootstrap, everything)
     return [topic.name for topic in missing]
 
 
-async def _until_led(bootstrap: str, created: list[NewTopic]) -> None:
-    """Wait until every partition answers: the broker says "created" before it leads them, and
-    the first records would bounce."""
-    partitions = [TopicPartition(t.name, n) for t in created for n in range(t.num_partitions)]
-    with _silenced("aiokafka.cluster", "aiokafka.consumer.fetcher"):
+async def _until_led(bootstrap: str, topics: list[NewTopic]) -> None:
+    """Wait until every partition answers: after a creation, as after a start, the broker is up
+    before it leads them, and the first records would bounce."""
+    partitions = [TopicPartition(t.name, n) for t in topics for n in range(t.num_partitions)]
+    with silenced("aiokafka.cluster", "aiokafka.consumer.fetcher"):
         async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
             consumer.assign(partitions)  # their metadata in one request, not one for each
             await consumer.end_offsets(partitions)
 
 
 @contextmanager
-def _silenced(*loggers: str) -> Iterator[None]:
+def silenced(*loggers: str) -> Iterator[None]:
     """A topic that is not there yet is what is waited for, not worth an error a partition."""
     levels = {name: logging.getLogger(name).level for name in loggers}
     for name in loggers:
