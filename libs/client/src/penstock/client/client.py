@@ -73,7 +73,7 @@ class Penstock:
             )
 
     def documents(self, **params: Any) -> AsyncIterator[Document]:
-        return self._pages("/v1/documents", Document, params)
+        return self._pages("/v1/documents", "documents", Document, params)
 
     async def document(self, document_id: str) -> Document:
         return Document.model_validate(await self._call("GET", _path("documents", document_id)))
@@ -131,7 +131,7 @@ class Penstock:
         return Job.model_validate(await self._call("GET", _path("jobs", job_id)))
 
     def jobs(self, **params: Any) -> AsyncIterator[Job]:
-        return self._pages("/v1/jobs", Job, params)
+        return self._pages("/v1/jobs", "jobs", Job, params)
 
     async def cancel_job(self, job_id: str) -> Job:
         return Job.model_validate(await self._call("POST", f"{_path('jobs', job_id)}/cancel"))
@@ -166,7 +166,7 @@ class Penstock:
     # ------------------------------------------------------------ operators
 
     def dead_letters(self, **params: Any) -> AsyncIterator[dict[str, Any]]:
-        return self._pages("/v1/dead-letters", None, params)
+        return self._pages("/v1/dead-letters", "dead_letters", None, params)
 
     async def dead_letter(self, letter_id: str) -> dict[str, Any]:
         return await self._call("GET", _path("dead-letters", letter_id))
@@ -178,7 +178,7 @@ class Penstock:
         return await self._call("DELETE", _path("dead-letters", letter_id))
 
     def quarantine(self, **params: Any) -> AsyncIterator[dict[str, Any]]:
-        return self._pages("/v1/quarantine", None, params)
+        return self._pages("/v1/quarantine", "items", None, params)
 
     async def quarantined(self, item_id: str) -> dict[str, Any]:
         return await self._call("GET", _path("quarantine", item_id))
@@ -189,13 +189,13 @@ class Penstock:
         return await self._call("POST", f"{_path('quarantine', item_id)}/decision", json=body)
 
     def collections(self) -> AsyncIterator[dict[str, Any]]:
-        return self._pages("/v1/collections", None, {})
+        return self._pages("/v1/collections", "collections", None, {})
 
     async def create_collection(self, **fields: Any) -> dict[str, Any]:
         return await self._call("POST", "/v1/collections", json=fields)
 
     def keys(self) -> AsyncIterator[dict[str, Any]]:
-        return self._pages("/v1/keys", None, {})
+        return self._pages("/v1/keys", "keys", None, {})
 
     async def create_key(self, **fields: Any) -> dict[str, Any]:
         """The key itself is in the answer, this once."""
@@ -221,15 +221,17 @@ class Penstock:
         body: dict[str, Any] = response.json()
         return body
 
-    async def _pages(self, path: str, model: Any, params: Mapping[str, Any]) -> AsyncIterator[Any]:
-        """Every item of every page; a page is `{"items": […], "next": cursor or null}`."""
+    async def _pages(
+        self, path: str, name: str, model: Any, params: Mapping[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Every item of every page; a page is `{name: […], "next": cursor or null}`."""
         cursor: str | None = None
-        given = {name: value for name, value in params.items() if value is not None}
+        given = {key: value for key, value in params.items() if value is not None}
         while True:
             page = await self._call(
                 "GET", path, params={**given, **({"cursor": cursor} if cursor else {})}
             )
-            for item in page["items"]:
+            for item in page[name]:
                 yield model.model_validate(item) if model is not None else item
             cursor = page.get("next")
             if not cursor:

@@ -1,6 +1,6 @@
 """Writes the sample documents in binary formats (PDF, DOCX, XLSX, PPTX) from the text below.
 
-    uv run python samples/make_samples.py
+    uv run python tools/make_samples.py
 
 The files are committed; run this only after a change of the text.
 """
@@ -11,7 +11,7 @@ from docx import Document
 from openpyxl import Workbook
 from pptx import Presentation
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent / "samples"
 
 WARRANTY = [
     ("Warranty terms", None),
