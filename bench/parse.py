@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.ingest.failures import Unreadable
+from penstock.ingest.jobs import Job
 from penstock.ingest.pool import Limits, ParsePool
-from penstock.ingest.worker import Job
 
 DATA = Path(os.environ.get("PENSTOCK_DATA", "../shared/data")) / "doc_parsing" / "docling"
 MODEL = "bge-small-en-v1.5"

@@ -35,11 +35,11 @@ from penstock.common.topics import (
     DOCUMENT_RETIRED,
 )
 from penstock.ingest.failures import Unreadable
+from penstock.ingest.jobs import Chunked, Job
 from penstock.ingest.pool import ParsePool
 from penstock.ingest.postgres import Submissions, TakenIn
 from penstock.ingest.sources import UriReader, check
 from penstock.ingest.takein import Incoming, Outcome, fingerprint
-from penstock.ingest.worker import Chunked, Job
 
 log = structlog.get_logger()
 

@@ -21,7 +21,7 @@ import structlog
 
 from penstock.common.failures import TransientError
 from penstock.ingest.failures import Unreadable
-from penstock.ingest.worker import Chunked, Failed, Job
+from penstock.ingest.jobs import Chunked, Failed, Job
 
 log = structlog.get_logger()
 

@@ -10,14 +10,13 @@ import sys
 import traceback
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 
-from penstock.common.events import Chunk
 from penstock.common.failures import PermanentError, TransientError
 from penstock.ingest.chunking import batches, chunk, cut_of
 from penstock.ingest.failures import Unreadable
+from penstock.ingest.jobs import Chunked, Failed, Job
 from penstock.ingest.parsers import parse
 
 Offsets = Callable[[str], Sequence[tuple[int, int]]]
@@ -27,36 +26,6 @@ _TOKENISED_AT_ONCE = 200_000
 """Characters; the tokenizer's own results take some 200 bytes a token."""
 _DEEP = 4000
 """Frames: documents nest deeper than programs call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A document to be read and cut for its collection."""
-
-    data: bytes
-    filename: str | None
-    model: str
-    """Whose tokens are counted, and whose vectors the batches leave room for."""
-    chunk_tokens: int
-    max_chunks: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunked:
-    """A document's chunks in batches that fit an event."""
-
-    title: str | None
-    converter: str
-    cut: str
-    batches: tuple[tuple[Chunk, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Why there is none; `trace` when it was nothing that the parsers foresaw."""
-
-    error: Unreadable | PermanentError | TransientError
-    trace: str | None = None
 
 
 def work(job: Job) -> Chunked:
