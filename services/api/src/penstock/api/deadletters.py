@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from penstock.common.events import QuestionEvent
@@ -189,18 +190,27 @@ class DeadLetterReader:
         self, consumer: AIOKafkaConsumer, names: Sequence[str]
     ) -> list[tuple[TopicPartition, int, int]]:
         """The partitions that hold anything, in order, with first and next offset."""
-        if any(consumer.partitions_for_topic(name) is None for name in names):
-            await consumer.topics()  # asks for all metadata
-        partitions = [
-            TopicPartition(name, number)
-            for name in names
-            for number in sorted(consumer.partitions_for_topic(name) or ())
-        ]
+        partitions = await self._partitions(names)
         if not partitions:
             return []
         starts = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
         return [(tp, starts[tp], ends[tp]) for tp in partitions if starts[tp] < ends[tp]]
+
+    async def _partitions(self, names: Sequence[str]) -> list[TopicPartition]:
+        """Those that exist of these topics, in order. A consumer knows only what it is assigned."""
+        admin = AIOKafkaAdminClient(**connection(self._settings))
+        await admin.start()
+        try:
+            described = await admin.describe_topics(list(names))
+        finally:
+            await admin.close()
+        return sorted(
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            if not topic["error_code"]
+            for partition in topic["partitions"]
+        )
 
 
 async def _records(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import asyncpg
+import orjson
 import structlog
 from aiokafka.structs import RecordMetadata
 
@@ -94,17 +95,21 @@ async def enqueue_rows(connection: asyncpg.Connection, rows: Sequence[Row]) -> N
     """Publish these bytes once the transaction commits. Header values are kept bit for bit."""
     await connection.execute(
         "INSERT INTO outbox (tenant, topic, key, headers, value, announces) "
-        "SELECT tenant, topic, key, headers, value, nullif(announces, 'null') FROM unnest("
-        "$1::text[], $2::text[], $3::bytea[], $4::jsonb[], $5::bytea[], $6::jsonb[]) "
+        "SELECT tenant, topic, key, headers::jsonb, value, nullif(announces, 'null') FROM unnest("
+        "$1::text[], $2::text[], $3::bytea[], $4::text[], $5::bytea[], $6::jsonb[]) "
         "WITH ORDINALITY AS u(tenant, topic, key, headers, value, announces, n) ORDER BY n",
         [row.tenant for row in rows],
         [row.topic for row in rows],
         [row.key for row in rows],
-        [[[name, value.decode("latin-1")] for name, value in row.headers] for row in rows],
+        [_dump(row.headers) for row in rows],
         [row.value for row in rows],
         [asdict(row.announces) if row.announces else None for row in rows],
     )
     await notify(connection, OUTBOX_CHANNEL)
+
+
+def _dump(raw: RawHeaders) -> str:
+    return orjson.dumps([[name, value.decode("latin-1")] for name, value in raw]).decode()
 
 
 class Relay:
