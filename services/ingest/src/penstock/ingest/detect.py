@@ -12,7 +12,7 @@ import puremagic
 from penstock.ingest.failures import Unreadable
 
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
-"""Bound on what an archive (Office file, EPUB) may unpack to, by its own directory and in fact."""
+"""Bound on what an archive (Office file, EPUB) may unpack to, by its own directory."""
 
 
 class FileType(StrEnum):
@@ -155,8 +155,8 @@ def _zip_type(data: bytes) -> FileType:
 def _bound(archive: zipfile.ZipFile) -> None:
     """Refuse a zip bomb before a parser unpacks it.
 
-    The sizes of the directory can lie, but only downwards: zipfile then stops at the lie, and
-    what else reads the archive runs under the memory limit of the worker.
+    The sizes in the archive's directory can lie: what then unpacks to more ends at the memory
+    limit of the worker.
     """
     unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MAX_UNPACKED_BYTES:

@@ -1,0 +1,183 @@
+"""Hostile files: each costs its worker process, none the service or the next document."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
+
+from penstock.common.events import ElementKind
+from penstock.common.failures import TransientError
+from penstock.ingest.detect import Detected, FileType
+from penstock.ingest.failures import Unreadable
+from penstock.ingest.jobs import Job
+from penstock.ingest.parsers.longtail import parse_longtail
+from penstock.ingest.pool import Limits, ParsePool
+
+pytestmark = pytest.mark.connected
+
+MIB = 2**20
+
+# A worker whose parser does what a document tells it to: the real loop, limits and protocol.
+HOSTILE = """
+import os, sys, time
+import penstock.ingest.worker as worker
+
+def obey(job):
+    text = job.data.decode()
+    if text == "hang":
+        while True:
+            time.sleep(3600)
+    if text == "spin":
+        while True:
+            pass
+    if text == "eat":
+        return bytearray(1 << 40)
+    if text == "crash":
+        os.abort()
+    if text == "raise":
+        raise ZeroDivisionError("oh")
+    if text == "nest":
+        return obey(job)
+    return real(job)
+
+real, worker.work = worker.work, obey
+if __name__ == "__main__":
+    worker.main(*map(int, sys.argv[1:4]))
+"""
+
+
+def job(data: bytes, filename: str | None = "a.txt") -> Job:
+    return Job(data, filename, "bge-small-en-v1.5", chunk_tokens=220, max_chunks=1000)
+
+
+@pytest.fixture
+async def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ParsePool]:
+    (tmp_path / "hostile_parser.py").write_text(HOSTILE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool = ParsePool(1, Limits(seconds=3, memory_bytes=1024 * MIB), module="hostile_parser")
+    yield pool
+    await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("order", "reason", "message"),
+    [
+        ("hang", "timeout", "longer than 3 s"),
+        ("spin", "timeout", "longer than 3 s"),
+        ("eat", "out_of_memory", "more memory"),
+        ("crash", "crashed", "crashed its parser \\(SIGABRT\\)"),
+        ("raise", "damaged", "ZeroDivisionError: oh"),
+        ("nest", "damaged", "nested too deeply"),
+    ],
+)
+async def test_a_hostile_file_fails_alone_and_the_next_one_is_read(
+    hostile: ParsePool, order: str, reason: str, message: str
+) -> None:
+    bad = asyncio.create_task(hostile.run(job(order.encode())))
+    good = asyncio.create_task(hostile.run(job(b"Water flows.")))
+    with pytest.raises(Unreadable, match=message) as caught:
+        await bad
+    assert caught.value.type == reason
+    assert (await good).batches[0][0].text == "Water flows."
+
+
+async def test_a_cancelled_caller_gives_its_worker_back(hostile: ParsePool) -> None:
+    hanging = asyncio.create_task(hostile.run(job(b"hang")))
+    await asyncio.wait([hanging], timeout=0.2)
+    hanging.cancel()
+    assert (await hostile.run(job(b"Water flows."))).converter == "text"
+
+
+async def test_closing_stops_what_is_running_at_once(hostile: ParsePool) -> None:
+    hanging = asyncio.create_task(hostile.run(job(b"hang")))
+    await asyncio.wait([hanging], timeout=0.5)
+    async with asyncio.timeout(2):
+        await hostile.close()
+    with pytest.raises(TransientError):
+        await hanging
+
+
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[ParsePool]:
+    async with ParsePool.open(1, Limits(seconds=30, memory_bytes=512 * MIB)) as opened:
+        yield opened
+
+
+def zip_bomb(claimed: int | None) -> bytes:
+    """A DOCX whose text unpacks to 640 MiB, or says that it unpacks to less."""
+    file = BytesIO()
+    with (
+        ZipFile(file, "w", ZIP_DEFLATED) as archive,
+        archive.open("word/document.xml", "w") as part,
+    ):
+        for _ in range(640):
+            part.write(b" " * MIB)
+    data = bytearray(file.getvalue())
+    if claimed is not None:
+        directory = data.rindex(b"PK\x01\x02")
+        data[directory + 24 : directory + 28] = claimed.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "reason"), [(None, "too_large"), (1000, "out_of_memory")], ids=["honest", "lying"]
+)
+async def test_a_zip_bomb_is_bounded_even_when_it_lies(
+    pool: ParsePool, claimed: int | None, reason: str
+) -> None:
+    with pytest.raises(Unreadable) as caught:
+        await pool.run(job(zip_bomb(claimed), "bomb.docx"))
+    assert caught.value.type == reason
+
+
+def encrypted_pdf() -> bytes:
+    """A PDF whose trailer names an encryption that no empty password opens."""
+    key = b"<" + b"00" * 32 + b">"
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[]/Count 0>>",
+        b"<</Filter/Standard/V 2/R 3/Length 128/P -4/O" + key + b"/U" + key + b">>",
+    ]
+    body, offsets = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, 1):
+        offsets.append(len(body))
+        body += b"%d 0 obj%s endobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    trailer = b"<</Size 4/Root 1 0 R/Encrypt 3 0 R/ID[<00><00>]>>"
+    return b"%sxref\n0 4\n0000000000 65535 f \n%strailer%s\nstartxref\n%d\n%%%%EOF" % (
+        body, table, trailer, len(body),
+    )  # fmt: skip
+
+
+async def test_an_encrypted_pdf_says_what_to_do(pool: ParsePool) -> None:
+    with pytest.raises(Unreadable, match="protected by a password: remove the protection"):
+        await pool.run(job(encrypted_pdf(), "secret.pdf"))
+
+
+async def test_a_stream_that_inflates_without_end_ends_at_the_memory_limit(pool: ParsePool) -> None:
+    stream = zlib.compress(b"(water) Tj " * (40 * MIB), 9)
+    content = b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream" % (len(stream), stream)
+    body = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>> endobj\n"
+    body += b"2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>> endobj\n"
+    body += b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R>> endobj\n"
+    body += b"4 0 obj" + content + b" endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
+    with pytest.raises(Unreadable) as caught:
+        await pool.run(job(body, "bomb.pdf"))
+    assert caught.value.type in ("out_of_memory", "crashed", "converter_missing", "damaged")
+    assert (await pool.run(job(b"Water flows."))).converter == "text"
+
+
+def test_the_long_tail_is_read_offline_with_the_installed_model() -> None:
+    """`unstructured` would fetch its tagger; ours is installed, so that nothing is fetched."""
+    page = b"<html><body><h1>Pumps</h1><p>Water flows through the penstock every day.</p></body></html>"
+    parsed = parse_longtail(page, Detected(FileType.HTML, "utf-8"))
+    assert parsed.converter == "unstructured:html"
+    assert [element.kind for element in parsed.elements] == [
+        ElementKind.TITLE,
+        ElementKind.PARAGRAPH,
+    ]
+    assert parsed.elements[1].heading_path == ("Pumps",)
