@@ -32,6 +32,7 @@ from penstock.local.ports import free_port
 from penstock.local.stack import Servers
 
 SECRET = "s" * 32
+HOOK_PORT = free_port()
 Json = dict[str, Any]
 Seen = TypeVar("Seen")
 
@@ -46,6 +47,7 @@ class World:
     resources: Resources
     servers: Servers
     tenant: str = "default"
+    hook_port: int = HOOK_PORT
 
     async def get(self, path: str, **more: Any) -> Json:
         answer = await self.client.get(path, **more)
@@ -198,7 +200,7 @@ def settings_for(servers: Servers, blobs: Path, **more: Any) -> ApiSettings:
         service_secret=SecretStr(SECRET),
         blobs=blobs,
         port=free_port(),
-        **({"open_on_loopback": True, "webhook_prefixes": "http://127.0.0.1"} | more),
+        **({"open_on_loopback": True, "webhook_prefixes": f"http://127.0.0.1:{HOOK_PORT}/"} | more),
     )
 
 

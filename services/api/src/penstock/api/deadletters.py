@@ -178,11 +178,16 @@ class DeadLetterReader:
             try:
                 if self._consumer is None:
                     consumer = AIOKafkaConsumer(
-                        **connection(self._settings), group_id=None, enable_auto_commit=False
+                        **connection(self._settings),
+                        group_id=None,
+                        enable_auto_commit=False,
+                        # A fetch under way holds up the next: the default, 500 ms, once a page.
+                        fetch_max_wait_ms=20,
                     )
                     await consumer.start()
                     self._consumer = consumer
                 yield self._consumer
+                self._consumer.unsubscribe()  # it would go on fetching what nobody reads
             except KafkaError as error:
                 raise TransientError(f"Kafka is away: {error!r}") from error
 
