@@ -1,0 +1,130 @@
+"""A model behind any OpenAI-compatible endpoint: Ollama, vLLM, llama.cpp, a gateway, OpenAI."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+import httpx
+import openai
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionMessageParam
+
+from penstock.common.events import Usage
+from penstock.common.failures import PermanentError
+from penstock.generate.ports import Completion, Message, ModelAwayError
+from penstock.generate.settings import GenerateSettings
+
+_BUSY = frozenset({408, 409, 425, 429})
+MAX_OUTPUT_TOKENS = 800
+
+
+class OpenAIChat:
+    def __init__(self, client: openai.AsyncOpenAI, model: str) -> None:
+        self._client = client
+        self._model = model
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: GenerateSettings) -> AsyncIterator["OpenAIChat"]:
+        if settings.chat_url is None or settings.chat_model is None:
+            raise PermanentError("PENSTOCK_CHAT_MODEL is missing: name the endpoint's model")
+        key = settings.chat_key.get_secret_value() if settings.chat_key else "none"
+        timeout = httpx.Timeout(settings.chat_timeout_s, connect=5.0)
+        # The client's own default is another library, out of sight of httpx's instrumentation.
+        async with httpx.AsyncClient(timeout=timeout) as http:
+            client = openai.AsyncOpenAI(
+                base_url=settings.chat_url,
+                api_key=key,
+                max_retries=0,
+                http_client=cast("Any", http),  # typed for another library, made for both
+            )
+            yield cls(client, settings.chat_model)
+
+    @property
+    def model(self) -> str:
+        return self._model
+
+    async def complete(self, messages: Sequence[Message], schema: dict[str, Any]) -> Completion:
+        with _classified():
+            reply = await self._client.chat.completions.create(
+                **self._request(messages, schema), stream=False
+            )
+        text = reply.choices[0].message.content if reply.choices else None
+        return Completion(text or "", self._usage(reply.usage))
+
+    async def stream(
+        self, messages: Sequence[Message], schema: dict[str, Any]
+    ) -> AsyncIterator[str | Usage]:
+        with _classified():
+            chunks = await self._client.chat.completions.create(
+                **self._request(messages, schema),
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            finished = False
+            async for chunk in chunks:
+                if chunk.usage is not None:
+                    yield self._usage(chunk.usage)
+                for choice in chunk.choices:
+                    finished = finished or choice.finish_reason is not None
+                    if choice.delta.content:
+                        yield choice.delta.content
+        if not finished:
+            raise ModelAwayError("the stream broke off before its end")
+
+    def _request(self, messages: Sequence[Message], schema: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "model": self._model,
+            "messages": list(_messages(messages)),
+            "temperature": 0,
+            "max_tokens": MAX_OUTPUT_TOKENS,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema},
+            },
+        }
+
+    def _usage(self, usage: CompletionUsage | None) -> Usage:
+        return Usage(
+            model=self._model,
+            input_tokens=usage.prompt_tokens if usage else 0,
+            output_tokens=usage.completion_tokens if usage else 0,
+        )
+
+
+def _messages(messages: Iterable[Message]) -> Iterator[ChatCompletionMessageParam]:
+    for message in messages:
+        match message.role:
+            case "system":
+                yield {"role": "system", "content": message.content}
+            case "user":
+                yield {"role": "user", "content": message.content}
+            case "assistant":
+                yield {"role": "assistant", "content": message.content}
+
+
+@contextmanager
+def _classified() -> Iterator[None]:
+    try:
+        yield
+    except openai.APIStatusError as error:
+        status = error.status_code
+        if status >= 500 or status in _BUSY:
+            raise ModelAwayError(
+                f"it answered {status}", _retry_after(error.response.headers)
+            ) from error
+        raise PermanentError(
+            f"the model's endpoint refused the request with {status}: {error.message}",
+            type="model_refused",
+        ) from error
+    except (openai.APITimeoutError, httpx.TimeoutException) as error:
+        raise ModelAwayError("it was silent for too long") from error
+    except (openai.APIConnectionError, httpx.TransportError) as error:
+        raise ModelAwayError("it cannot be reached, or the connection broke") from error
+    except openai.APIError as error:
+        raise ModelAwayError(f"its stream reported an error: {error.message}") from error
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    value = headers.get("retry-after", "")
+    return float(value) if value.replace(".", "", 1).isdigit() else 0.0
