@@ -7,7 +7,7 @@ from penstock.common.events import Chunk, ChunkBatch, DocumentCleared, Finding, 
 from penstock.guard.detection import Context
 from penstock.guard.engine import Engine, masked
 
-EDGE = 160
+EDGE = 120
 """Characters on each side of a border between chunks that are read together."""
 
 _CONTEXT = Context("document")
