@@ -1,0 +1,164 @@
+"""The whole system as a user starts it: `penstock up` in a folder of its own, once per run."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from penstock.client import Penstock
+from penstock.local.credentials import Credentials
+from penstock.local.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stack that is up, and what a test needs of it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.folder / "stack.json").read_text())
+        return loaded
+
+    @property
+    def api(self) -> str:
+        return str(self.state["api"])
+
+    @property
+    def kafka(self) -> str:
+        return str(self.state["kafka"])
+
+    @property
+    def operator_key(self) -> str:
+        return Credentials.load(self.folder).operator_key
+
+    @property
+    def penstock(self) -> str:
+        """The installed command."""
+        return str(Path(sys.executable).parent / "penstock")
+
+    def command(self, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+        """Run `penstock …` as a user does."""
+        return subprocess.run(
+            [self.penstock, *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.command(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def kill(self, name: str) -> None:
+        """kill -9 a process of the stack."""
+        os.kill(self.state["processes"][name]["pid"], signal.SIGKILL)
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[asyncpg.Connection]:
+        """As the superuser, to look into every schema."""
+        password = (self.folder / "postgres" / "password").read_text().strip()
+        host, port = str(self.state["postgres"]).split(":")
+        connection = await asyncpg.connect(
+            host=host, port=int(port), user="postgres", password=password, database="penstock"
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def records(self, *names: str) -> list[ConsumerRecord]:
+        """Everything that lies in these topics now; all topics when none is named."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            wanted = names or tuple(t for t in await consumer.topics() if not t.startswith("__"))
+            await consumer.topics()
+            partitions = [
+                TopicPartition(name, number)
+                for name in wanted
+                for number in consumer.partitions_for_topic(name) or ()
+            ]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            found: list[ConsumerRecord] = []
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+            return found
+        finally:
+            await consumer.stop()
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    cache = {n: v for n, v in os.environ.items() if n in ("PENSTOCK_CACHE", "PENSTOCK_MODELS")}
+    ports = {f"PENSTOCK_{name}_PORT": str(free_port()) for name in ("API", "KAFKA", "POSTGRES")}
+    return {**kept, **cache, **ports, "PENSTOCK_HOME": str(folder), "COLUMNS": "200", **more}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The stack under test. Its settings make limits short enough to be met in a test."""
+    folder = tmp_path_factory.mktemp("stack") / "penstock"
+    running = Running(
+        folder,
+        environment(
+            folder,
+            PENSTOCK_PARSE_SECONDS="8",
+            PENSTOCK_MAX_DOCUMENT_BYTES=str(4 * 1024 * 1024),
+        ),
+    )
+    up = running.command("up", timeout=240)
+    if up.returncode != 0:
+        running.command("down")
+        pytest.fail(f"penstock up failed:\n{up.stdout}\n{up.stderr}")
+    yield running
+    running.command("down", timeout=120)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+async def penstock(stack: Running) -> AsyncIterator[Penstock]:
+    async with Penstock(stack.api) as client:
+        yield client
+
+
+async def until(condition: Callable[[], Awaitable[Any]], timeout_s: float = 60) -> Any:
+    """The first true answer of `condition`; asked again and again, for so long."""
+    async with asyncio.timeout(timeout_s):
+        while not (answer := await condition()):
+            await asyncio.sleep(0.1)
+        return answer
+
+
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Awaitable[Any]]:
+    return until
+
+
+@pytest.fixture
+def samples() -> Path:
+    return SAMPLES

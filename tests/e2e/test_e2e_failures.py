@@ -1,0 +1,251 @@
+"""Nothing is lost when a process is killed; nothing bad stops its neighbours; all of it is said."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from penstock.client import Penstock
+from penstock.common import topics
+from penstock.common.envelope import Envelope, Publication
+from penstock.common.events import DocumentSubmitted
+from penstock.common.kafka import Publisher
+from penstock.common.settings import KafkaSettings
+
+pytestmark = pytest.mark.connected
+
+PROCESSES = (
+    "api", "ingest", "guard-documents", "embed", "indexer", "searcher", "answerer",
+    "guard-dialogue",
+)  # fmt: skip
+
+
+def text_of(document: str) -> str:
+    """Several chunks, each naming the document."""
+    sections = [
+        f"## Part {n} of {document}\n\n" + f"Sentence {n} of {document} says something. " * 40
+        for n in range(3)
+    ]
+    return f"# {document}\n\n" + "\n\n".join(sections)
+
+
+async def publish(stack: Any, prefix: str, count: int) -> list[str]:
+    """Publish `count` documents; their jobs are called as they are."""
+    names = [f"{prefix}-{n}" for n in range(count)]
+    publisher = Publisher("test", KafkaSettings(kafka=stack.kafka))
+    await publisher.start()
+    try:
+        await publisher.publish(
+            *(
+                Publication(
+                    topics.DOCUMENT_SUBMITTED,
+                    f"default/{name}",
+                    Envelope(id=name, tenant="default", job=name, subject=name),
+                    DocumentSubmitted(text=text_of(name)),
+                )
+                for name in names
+            )
+        )
+    finally:
+        await publisher.stop()
+    return names
+
+
+async def indexed(stack: Any, prefix: str) -> Counter[str]:
+    """Chunks in the index per document."""
+    async with stack.database() as db:
+        rows = await db.fetch(
+            "SELECT document, count(*) AS n FROM retrieve.chunk WHERE document LIKE $1 || '%'"
+            " GROUP BY document",
+            prefix,
+        )
+    return Counter({row["document"]: row["n"] for row in rows})
+
+
+async def jobs_ended(penstock: Penstock, names: list[str]) -> dict[str, str] | None:
+    states = {}
+    for name in names:
+        job = await penstock.job(name)
+        if not job.ended:
+            return None
+        states[name] = job.state
+    return states
+
+
+@pytest.mark.timeout(600)
+async def test_kill_9_of_every_process_in_the_middle_of_a_load(
+    stack: Any, penstock: Penstock, until: Callable[..., Any]
+) -> None:
+    """At the end every document is searchable exactly once, every job ended, the lag is zero."""
+    clean = await publish(stack, f"clean-{uuid4().hex[:6]}", 1)
+    await until(lambda: jobs_ended(penstock, clean))
+    expected = (await indexed(stack, clean[0]))[clean[0]]
+    assert expected >= 3
+
+    prefix = f"killed-{uuid4().hex[:6]}"
+    names = await publish(stack, prefix, 100)
+    for number, process in enumerate(PROCESSES, 1):
+        done = 100 * number // (len(PROCESSES) + 2)
+
+        async def far_enough(wanted: int = done) -> bool:
+            return len(await indexed(stack, prefix)) >= wanted
+
+        await until(far_enough, 120)
+        stack.kill(process)
+
+    async def all_back() -> bool:
+        states = stack.state["processes"]
+        return all(states[name]["state"] == "ready" for name in PROCESSES)
+
+    await until(all_back, 120)
+
+    async def all_indexed() -> bool:
+        return len(await indexed(stack, prefix)) == 100
+
+    await until(all_indexed, 240)
+    states = await until(lambda: jobs_ended(penstock, names), 120)
+    assert set(states.values()) == {"succeeded"}
+    assert set((await indexed(stack, prefix)).values()) == {expected}
+
+    async def no_lag() -> bool:
+        status = await asyncio.to_thread(stack.json, "status")
+        return all(not p.get("lag") for p in status["processes"].values())
+
+    await until(no_lag, 60)
+    assert [letter async for letter in penstock.dead_letters() if prefix in str(letter)] == []
+
+
+async def test_bad_input_ends_with_a_sentence_and_its_neighbours_arrive(
+    stack: Any, penstock: Penstock, until: Callable[..., Any], tmp_path: Path
+) -> None:
+    names = {
+        "encrypted.pdf": encrypted_pdf(),
+        "empty.txt": b"",
+        "noise.bin": bytes(range(256)) * 64,
+        "fine.txt": b"The fine neighbour arrives in any case.",
+    }
+    folder = tmp_path / uuid4().hex[:8]
+    folder.mkdir()
+    for name, content in names.items():
+        (folder / name).write_bytes(content)
+    done = await asyncio.to_thread(stack.command, "publish", str(folder), "--json")
+    assert done.returncode == 1
+
+    outcomes = {row["document"]: row for row in json.loads(done.stdout)}
+    assert outcomes["fine.txt"]["outcome"] == "searchable"
+    for name, words in (("encrypted.pdf", "encrypted"), ("empty.txt", "empty")):
+        assert outcomes[name]["outcome"] == "failed"
+        assert words in outcomes[name]["error"]["message"]
+    assert outcomes["noise.bin"]["outcome"] == "failed"
+    assert (await penstock.document("encrypted.pdf")).state == "failed"
+
+
+def encrypted_pdf() -> bytes:
+    """A PDF whose trailer says that it needs a password (standard handler, revision 2)."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] >>",
+        b"<< /Filter /Standard /V 1 /R 2 /P -44 /O <"
+        + b"41" * 32
+        + b"> /U <"
+        + b"42" * 32
+        + b"> >>",
+    ]
+    out = bytearray(b"%PDF-1.4\n")
+    offsets = []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = len(out)
+    out += b"xref\n0 5\n0000000000 65535 f \n"
+    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    identity = b"<" + b"43" * 16 + b">"
+    out += b"trailer\n<< /Size 5 /Root 1 0 R /Encrypt 4 0 R /ID [%s %s] >>\n" % (identity, identity)
+    out += b"startxref\n%d\n%%%%EOF\n" % table
+    return bytes(out)
+
+
+async def test_invalid_json_is_a_dead_letter_that_can_be_seen_redriven_and_dropped(
+    stack: Any, penstock: Penstock, until: Callable[..., Any]
+) -> None:
+    name = f"broken-{uuid4().hex[:8]}"
+    publisher = Publisher("test", KafkaSettings(kafka=stack.kafka))
+    await publisher.start()
+    try:
+        await publisher.send(
+            topics.DOCUMENT_SUBMITTED.name,
+            f"default/{name}".encode(),
+            b'{"text": "not closed',
+            [("ce_id", name.encode()), ("ce_job", name.encode())],
+        )
+    finally:
+        await publisher.stop()
+
+    async def letters() -> list[dict[str, Any]]:
+        return [item async for item in penstock.dead_letters() if item["job"] == name]
+
+    (letter,) = await until(letters)
+    assert letter["reason"] == "invalid"
+    job = await until(lambda: ended(penstock, name))
+    assert (job.state, job.error.type) == ("failed", "dead_lettered")
+    assert "ingest" in job.error.message
+
+    shown = stack.json("dlq", "show", letter["id"])
+    assert "not closed" in str(shown)
+    stack.json("dlq", "redrive", letter["id"])
+
+    async def second() -> list[dict[str, Any]]:
+        return [item for item in await letters() if item["id"] != letter["id"]]
+
+    (again,) = await until(second)
+    job = await until(lambda: ended(penstock, name))
+    assert job.attempt == 2
+    stack.json("dlq", "drop", again["id"])
+    assert again["id"] not in [item["id"] for item in await letters()]
+
+
+async def ended(penstock: Penstock, job: str) -> Any:
+    found = [j async for j in penstock.jobs() if j.id == job]
+    return found[0] if found and found[0].ended else None
+
+
+async def test_a_redriven_record_finds_the_world_mended_and_the_job_succeeds(
+    stack: Any, penstock: Penstock, until: Callable[..., Any]
+) -> None:
+    """A document for a collection that does not exist yet: dead letter, create, redrive, done."""
+    collection = f"later-{uuid4().hex[:6]}"
+    name = f"early-{uuid4().hex[:8]}"
+    publisher = Publisher("test", KafkaSettings(kafka=stack.kafka))
+    await publisher.start()
+    try:
+        await publisher.publish(
+            Publication(
+                topics.DOCUMENT_SUBMITTED,
+                f"default/{name}",
+                Envelope(id=name, tenant="default", job=name, subject=name),
+                DocumentSubmitted(text=f"{name} came too early.", collection=collection),
+            )
+        )
+    finally:
+        await publisher.stop()
+
+    async def letters() -> list[dict[str, Any]]:
+        return [item async for item in penstock.dead_letters() if item["job"] == name]
+
+    (letter,) = await until(letters)
+    assert letter["reason"] == "unknown_collection"
+    await penstock.create_collection(name=collection)
+    await penstock.redrive(letter["id"])
+
+    async def succeeded() -> bool:
+        return (await penstock.job(name)).state == "succeeded"
+
+    await until(succeeded)
+    assert (await penstock.job(name)).attempt == 2
+    assert (await penstock.document(name)).state == "searchable"
