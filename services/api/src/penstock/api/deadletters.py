@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -89,6 +90,16 @@ class DeadLetterRecord:
             return ""
         key = (self.key or b"").decode(errors="replace")
         return key.partition("/")[2] or key or self.text("ce_subject")
+
+    @property
+    def batch(self) -> int:
+        """The batch `k` that it is, 0 where it is none or cannot be read."""
+        try:
+            body = orjson.loads(self.value or b"null")
+        except orjson.JSONDecodeError:
+            return 0
+        k = body.get("k") if isinstance(body, dict) else None
+        return k if isinstance(k, int) else 0
 
     def view(self, *, whole: bool = False) -> dict[str, Any]:
         """As the API shows it; `whole`: with headers and the value as text."""

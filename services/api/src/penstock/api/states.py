@@ -90,6 +90,11 @@ class Letter:
     def place(self) -> tuple[str, int, int]:
         return (self.topic, self.partition, self.offset)
 
+    @property
+    def of(self) -> tuple[str, int]:
+        """What was to be done: a record dead-lettered twice, by a crash, is one thing to do."""
+        return (self.topic, self.k)
+
     def merged(self, other: "Letter") -> "Letter":
         """Both reports of one dead letter together."""
         known, more = (self, other) if self.stage is not None else (other, self)
@@ -156,15 +161,13 @@ class Part:
         """The first open dead letter: not redriven, and not of an attempt that was overtaken."""
         if self.ended is not None and self.ended.outcome.good:
             return None
-        taken_up: dict[tuple[str | None, int], int] = {}
+        taken_up: dict[tuple[str, int], int] = {}
         for letter in self.letters:
             if letter.redriven:
-                slot = (letter.stage, letter.k)
-                taken_up[slot] = max(taken_up.get(slot, 0), letter.attempt + 1)
+                taken_up[letter.of] = max(taken_up.get(letter.of, 0), letter.attempt + 1)
         for letter in self.letters:
-            if letter.redriven or letter.attempt < taken_up.get((letter.stage, letter.k), 0):
-                continue
-            return letter
+            if not letter.redriven and letter.attempt >= taken_up.get(letter.of, 0):
+                return letter
         return None
 
 

@@ -52,6 +52,10 @@ class _Collector:
     name: bytes = b""
     value: bytes = b""
     headers: dict[str, bytes] = field(default_factory=dict)
+    whole: bool = False
+
+    def ends(self) -> None:
+        self.whole = True
 
     def callbacks(self) -> dict[str, object]:
         return {
@@ -62,6 +66,7 @@ class _Collector:
             "on_headers_finished": lambda: self.seen.append(_Begun(self.headers)),
             "on_part_data": lambda data, start, end: self.seen.append(data[start:end]),
             "on_part_end": lambda: self.seen.append(_Ended()),
+            "on_end": self.ends,
         }
 
     def part_begins(self) -> None:
@@ -81,20 +86,22 @@ class _Collector:
 class _Reader:
     def __init__(self, parser: MultipartParser, seen: _Collector, body: AsyncIterator[bytes]):
         self._parser = parser
-        self._collected = seen.seen
+        self._seen = seen
         self._body = body
 
     async def next(self) -> _Begun | bytes | _Ended | None:
         """The next thing seen; None at the end of the body."""
-        while not self._collected:
+        while not self._seen.seen:
             piece = await anext(self._body, None)
-            if piece is None:
+            if piece is None and self._seen.whole:
                 return None
+            if piece is None:
+                raise Problem("invalid", "the multipart body ends in the middle of a part")
             try:
                 self._parser.write(piece)
             except FormParserError as error:
                 raise Problem("invalid", f"the multipart body is malformed: {error}") from error
-        return self._collected.popleft()
+        return self._seen.seen.popleft()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The bytes of the part that has begun."""
@@ -102,8 +109,7 @@ class _Reader:
             seen = await self.next()
             if isinstance(seen, _Ended):
                 return
-            if not isinstance(seen, bytes):
-                raise Problem("invalid", "the multipart body ends in the middle of a part")
+            assert isinstance(seen, bytes)
             yield seen
 
 

@@ -131,5 +131,5 @@ def _redriven(letter: DeadLetterRecord) -> Report:
         job=letter.job,
         kind=Kind.QUESTION if letter.about_question else Kind.DOCUMENT,
         document=letter.document or THE_QUESTION,
-        letter=Letter(topic, partition, offset, letter.attempt, redriven=True),
+        letter=Letter(topic, partition, offset, letter.attempt, k=letter.batch, redriven=True),
     )
