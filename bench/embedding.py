@@ -5,7 +5,7 @@ Usage: python bench/embedding.py [MODEL…]      (QUICK=1: fewer texts and round
 Texts: windows of 70 to 190 tokens out of the Python Enhancement Proposals. Arms take turns, and
 ratios are medians over the rounds, because the machine may be busy:
 
-raw, one run at a time     ONNX Runtime alone on tokenised, length-sorted batches of 800 tokens,
+raw, one run at a time     ONNX Runtime alone on tokenised, length-sorted batches of 400 tokens,
                            each run on all cores (its default)
 raw, one run per core      the same, each run on one thread
 embedder                   penstock.models, from text to vectors, tokenising included
@@ -62,7 +62,7 @@ ROUNDS = 7 if QUICK else 9
 TEXTS = 120 if QUICK else 300
 FIDELITY_TEXTS = 600
 QUERIES = 60
-BUDGETS = (400, 1600)
+BUDGETS = (800, 1600)
 PER_CORE = "raw, one run per core"
 CORPUS = (
     Path(os.environ.get("PENSTOCK_DATA", "../shared/data")) / "corpus/python_peps/corpus.jsonl.gz"
@@ -98,7 +98,7 @@ def raw_arm(
     def prepare(texts: list[str]) -> None:
         ids = tokens.encode(texts).ids
         prepared[id(texts)] = []
-        for batch in pack([len(row) for row in ids], 800):
+        for batch in pack([len(row) for row in ids], 400):
             values, mask = padded([ids[i] for i in batch], max(len(ids[i]) for i in batch))
             feed = {"input_ids": values, "attention_mask": mask, "token_type_ids": values * 0}
             prepared[id(texts)].append((batch, feed, mask))

@@ -20,8 +20,9 @@ class ModelSettings(BaseSettings):
     embed_precision: Precision = "int8"
     embed_threads: int = Field(default=0, ge=0)
     """Texts are embedded on so many cores; 0: on all that this process may use."""
-    embed_token_budget: int = Field(default=800, ge=64)
-    """Tokens in one batch; larger ones leave the second-level cache and are slower."""
+    embed_token_budget: int = Field(default=400, ge=64)
+    """Tokens in one batch. Larger ones hold more padding and leave the second-level cache: measured,
+    400 costs 3 % less than 800 and 20 % less than 1600."""
     triton: str = "127.0.0.1:8001"
     """Triton's gRPC address, host:port."""
     triton_timeout_s: float = Field(default=30.0, gt=0)
