@@ -80,7 +80,7 @@ def fitting(event: PassageRetrieved) -> PassageRetrieved:
 
     At least one stays: a single chunk is far smaller than that.
     """
-    room = MAX_EVENT - len(event.model_copy(update={"passages": ()}).model_dump_json())
+    room = MAX_EVENT - len(event.model_copy(update={"passages": ()}).model_dump_json().encode())
     kept: list[Passage] = []
     for passage in event.passages:
         room -= len(passage.model_dump_json().encode()) + 1
