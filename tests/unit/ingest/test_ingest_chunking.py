@@ -74,6 +74,33 @@ def test_a_heading_opens_a_chunk_and_stays_with_what_follows() -> None:
     assert second.heading_path == ("Manual", "Safety")
 
 
+def test_small_sections_join_within_the_section_around_them() -> None:
+    builder = DocumentBuilder()
+    builder.heading("Pump", 1)
+    for name in ("Weight", "Height", "Colour"):
+        builder.heading(name, 2)
+        builder.paragraph("Small.")
+    builder.heading("Valve", 1)
+    builder.paragraph("Tight.")
+    chunks = cut(builder.build("test"), aim=40)
+    assert [(c.heading_path, c.text.split("\n\n")[0]) for c in chunks] == [
+        (("Pump",), "Pump"),
+        (("Valve",), "Valve"),
+    ]
+    apart = cut(builder.build("test"), aim=6)
+    assert [c.heading_path[-1] for c in apart] == ["Weight", "Height", "Colour", "Valve"]
+
+
+def test_no_chunk_ends_with_a_heading_that_opens_the_next() -> None:
+    builder = DocumentBuilder()
+    builder.heading("Pump", 1)
+    builder.heading("Weight", 2)
+    builder.paragraph("Small.")
+    builder.heading("Use", 2)
+    builder.paragraph("word " * 21 + "end.")
+    assert [c.text.split("\n\n")[0] for c in cut(builder.build("test"))] == ["Pump", "Use"]
+
+
 def test_a_table_is_cut_between_rows_and_every_row_says_what_it_means() -> None:
     builder = DocumentBuilder()
     rows = [["Model", "Price"], *([f"X-{n}", f"{n} EUR"] for n in range(40))]

@@ -181,6 +181,32 @@ def test_xlsx_heads_each_sheet_and_names_each_cell() -> None:
     ]
 
 
+def test_xlsx_shows_numbers_as_their_format_does() -> None:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for value, shown_as in (
+        (0.256, "0.0%"), (12.5, "#,##0.00"), (12.5, "0.00 [$€-407]"), (3.0, "General"), (7, "0"),
+    ):  # fmt: skip
+        sheet.append(["n", value])
+        sheet.cell(sheet.max_row, 2).number_format = shown_as
+    lines = parse(saved(book.save)).text.split("\n\n")[1].split("\n")
+    assert lines == ["n | 25.6%", "n | 12.50", "n | 12.50 €", "n | 3", "n | 7"]
+
+
+def test_xlsx_tells_tables_side_by_side_apart_but_not_a_row_with_a_gap() -> None:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (["a", None, None], ["b", None, "Model"], ["c", None, "X"]):
+        sheet.append(row)
+    gap = book.create_sheet("gap")
+    for name, amount in (("Revenue", 100), ("Cost", 90)):
+        gap.append([name, None, amount])
+    texts = [text for kind, text in kinds(parse(saved(book.save))) if kind == "table"]
+    assert texts == ["a\nb\nc", "Model\nX", "Revenue | 100\nCost | 90"]
+
+
 def test_pptx_reads_slides_tables_and_notes_with_their_page() -> None:
     show = Presentation()
     slide = show.slides.add_slide(show.slide_layouts[5])

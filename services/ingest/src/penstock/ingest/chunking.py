@@ -26,6 +26,8 @@ _WINDOW = 1.16
 """How far beyond the aim a sentence or row may go before it is cut: 220 becomes 255."""
 _FULL_ENOUGH = 0.5
 """From this part of the aim on, a chunk ends at an element rather than inside the next one."""
+_SMALL = 0.25
+"""A section below this part of the aim is joined by the next part of the section around it."""
 _BYTES_PER_DIMENSION = 8 / 3
 """float16 as base64."""
 _CHUNK_OVERHEAD_BYTES = 160
@@ -152,12 +154,21 @@ def _groups(pieces: Iterator[_Piece], aim: int) -> Iterator[list[_Piece]]:
     tokens = 0
     for piece in pieces:
         if group and _ends(group, tokens, piece, aim):
-            yield group
-            group, tokens = [], 0
+            whole, group = _without_last_titles(group)
+            yield whole
+            tokens = sum(one.tokens for one in group)
         group.append(piece)
         tokens += piece.tokens
     if group:
         yield group
+
+
+def _without_last_titles(group: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
+    """A heading at the end belongs to what comes next."""
+    last = len(group)
+    while last and group[last - 1].element.kind is ElementKind.TITLE:
+        last -= 1
+    return (group[:last], group[last:]) if last else (group, [])
 
 
 def _ends(group: list[_Piece], tokens: int, piece: _Piece, aim: int) -> bool:
@@ -166,11 +177,28 @@ def _ends(group: list[_Piece], tokens: int, piece: _Piece, aim: int) -> bool:
     if tokens + piece.tokens > aim:
         return not only_titles or tokens + piece.tokens > aim * _WINDOW
     if piece.element.kind is ElementKind.TITLE:
-        return not only_titles
+        return not only_titles and (tokens >= aim * _SMALL or not _shares_section(group[0], piece))
     if piece.part or group[-1].part:
         return not only_titles
     too_long_to_join = tokens + piece.element_tokens > aim
     return piece.first and too_long_to_join and tokens >= aim * _FULL_ENOUGH
+
+
+def _shares_section(first: _Piece, heading: _Piece) -> bool:
+    """True when a heading lies in the section of `first` or in the one right around that."""
+    path, there = first.element.heading_path, heading.element.heading_path
+    return any(section and there[: len(section)] == section for section in (path, path[:-1]))
+
+
+def _shared_path(group: list[_Piece]) -> tuple[str, ...]:
+    """The headings that everything in a chunk stands under."""
+    pieces = [one for one in group if one.element.kind is not ElementKind.TITLE] or group[-1:]
+    paths = [piece.element.heading_path for piece in pieces]
+    least, most = min(paths), max(paths)
+    for depth, (one, other) in enumerate(zip(least, most, strict=False)):
+        if one != other:
+            return least[:depth]
+    return least
 
 
 def _chunk(ordinal: int, text: str, group: list[_Piece]) -> Chunk:
@@ -180,7 +208,7 @@ def _chunk(ordinal: int, text: str, group: list[_Piece]) -> Chunk:
         kind = piece.element.kind
         weight = 0 if kind is ElementKind.TITLE else piece.end - piece.start
         sizes[kind] = sizes.get(kind, 0) + weight
-    path = group[-1].element.heading_path
+    path = _shared_path(group)
     part = group[-1].part
     return Chunk(
         ordinal=ordinal,

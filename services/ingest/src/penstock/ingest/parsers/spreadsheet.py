@@ -1,8 +1,10 @@
 """XLSX by openpyxl, streaming: each sheet a heading, each block of rows a table."""
 
+import re
 import zipfile
 from datetime import date, datetime, time
 from io import BytesIO
+from itertools import chain, groupby
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -13,6 +15,8 @@ from penstock.ingest.detect import Detected
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 
+_FORMAT = re.compile(r"[#0,]*0(?:\.(?P<decimals>0+))?(?P<percent>%)?")
+_CURRENCY = re.compile(r"[€£¥]|(?<=\[)\$(?=-)|\"\$\"|EUR|USD|GBP|CHF")
 _MAX_CELLS = 5_000_000
 
 
@@ -35,8 +39,8 @@ def _add_sheet(builder: DocumentBuilder, sheet: Any) -> None:
     sheet.reset_dimensions()  # what the file claims is often wrong
     block: list[list[str]] = []
     cells = 0
-    for row in sheet.iter_rows(values_only=True):
-        texts = [_text(value) for value in row]
+    for row in sheet.iter_rows():
+        texts = [_text(cell.value, cell.number_format) for cell in row]
         cells += len(texts)
         if cells > _MAX_CELLS:
             raise Unreadable(
@@ -51,30 +55,51 @@ def _add_sheet(builder: DocumentBuilder, sheet: Any) -> None:
 
 
 def _add_block(builder: DocumentBuilder, block: list[list[str]]) -> None:
-    """Rows between two blank ones, without the columns that are blank in all of them.
+    """Rows between two blank ones; tables side by side, of different rows, are told apart."""
+    width = max((len(row) for row in block), default=0)
+    rows = [row + [""] * (width - len(row)) for row in block]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    runs = [list(run) for filled, run in groupby(columns, key=any) if filled]
+    if len({_extent(run) for run in runs}) < len(runs):
+        runs = [list(chain.from_iterable(runs))]
+    for run in runs:
+        _add_table(builder, [list(row) for row in zip(*run, strict=True) if any(row)])
 
-    A first row with a single cell is the table's caption.
-    """
-    used = [any(column) for column in _columns(block)]
-    rows = [[cell for cell, keep in zip(row, used, strict=False) if keep] for row in block]
+
+def _extent(columns: list[list[str]]) -> tuple[int, int]:
+    """First and last row with anything in it."""
+    filled = [index for index, row in enumerate(zip(*columns, strict=True)) if any(row)]
+    return filled[0], filled[-1]
+
+
+def _add_table(builder: DocumentBuilder, rows: list[list[str]]) -> None:
+    """A first row with a single cell is the table's caption."""
     while len(rows) > 2 and sum(map(bool, rows[0])) == 1 and sum(map(bool, rows[1])) > 1:
         builder.paragraph(" ".join(filter(None, rows.pop(0))))
     builder.table(rows)
 
 
-def _columns(block: list[list[str]]) -> list[list[str]]:
-    width = max((len(row) for row in block), default=0)
-    return [[row[index] for row in block if index < len(row)] for index in range(width)]
-
-
-def _text(value: object) -> str:
-    """A cell as a person reads it: whole numbers without `.0`, dates without midnight."""
+def _text(value: object, shown_as: str = "General") -> str:
+    """A cell as a person reads it: whole numbers without `.0`, dates without midnight, numbers
+    with the decimals, percent and currency that their format shows.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.15g}"
+    if isinstance(value, int | float):
+        return _number(value, shown_as)
     if isinstance(value, datetime):
         return str(value.date() if value.time() == time() else value)
     return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def _number(value: float, shown_as: str) -> str:
+    shown = _FORMAT.search(shown_as.partition(";")[0]) if shown_as != "General" else None
+    if shown is None:
+        return f"{value:.15g}"
+    percent = "%" if shown["percent"] else ""
+    decimals = len(shown["decimals"] or "")
+    number = f"{value * 100 if percent else value:.{decimals}f}{percent}"
+    currency = _CURRENCY.search(shown_as)
+    return f"{number} {currency[0]}" if currency else number
