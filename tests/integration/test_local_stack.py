@@ -57,7 +57,7 @@ def options(*more: ServiceSpec, **ports: int) -> Options:
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  (another process makes it true)
+        while not await condition():
             await asyncio.sleep(0.05)
 
 
@@ -95,7 +95,7 @@ async def test_data_outlives_a_restart_and_a_role_reaches_its_own_schema_only(
         await own.close()
         assert await count_records(found) == 1
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(found.admin_dsn.replace(":", ":wrong", 2))
+            await asyncpg.connect(found.admin_dsn, password="wrong")
 
 
 async def test_a_port_that_was_set_and_is_taken_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def _spawn(folder: Path, options: Options) -> "subprocess.Popen[bytes]":
     log = folder / "logs" / "supervisor.log"
     try:
         with log.open("wb") as output:
-            return subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
                 [
                     *(sys.executable, "-m", "penstock.local", "supervise"),
                     *("--folder", str(folder), "--options", options.model_dump_json()),
@@ -55,6 +56,9 @@ def _spawn(folder: Path, options: Options) -> "subprocess.Popen[bytes]":
             )
     except OSError as error:
         raise from_os(error, "The supervisor cannot be started") from error
+    # It outlives this process, or is reaped by it.
+    threading.Thread(target=process.wait, daemon=True, name="reaper").start()
+    return process
 
 
 async def _follow(

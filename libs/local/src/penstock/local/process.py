@@ -1,11 +1,13 @@
 """One operating-system process: what to run, how it starts, and how it stops."""
 
 import asyncio
+import ctypes
 import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,9 @@ import psutil
 from penstock.local.failures import StackError
 
 LOG_BYTES = 20 * 1024 * 1024
+_PR_SET_PDEATHSIG = 1
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+"""Linux alone has it. Looked up here: little is safe to do between fork and exec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,19 @@ class Process:
         self._command: Command | None = None
 
     @classmethod
-    async def start(cls, name: str, command: Command, log: Path) -> "Process":
-        """Raises OSError when the log cannot be written or the program cannot be run."""
+    async def start(
+        cls, name: str, command: Command, log: Path, *, dies_with_us: bool = False
+    ) -> "Process":
+        """`dies_with_us`: it is stopped when this process ends, however that ends (Linux).
+        Raises OSError when the log cannot be written or the program cannot be run."""
         log.parent.mkdir(parents=True, exist_ok=True)
         rotate(log, LOG_BYTES)
         with log.open("ab") as output:
             options: dict[str, object] = {}
             if command.user is not None:
                 options = {"user": command.user, "group": command.group, "extra_groups": []}
+            if dies_with_us and _PRCTL is not None:
+                options["preexec_fn"] = partial(_PRCTL, _PR_SET_PDEATHSIG, int(command.stop_signal))
             process = await asyncio.create_subprocess_exec(
                 *command.argv,
                 env=dict(command.env),

@@ -87,7 +87,7 @@ def dsns(credentials: Credentials, port: int) -> dict[str, str]:
 async def _start(name: str, server: Kafka | Postgres, folder: Path, started: list[Process]) -> None:
     await asyncio.to_thread(server.prepare)
     log = folder / "logs" / f"{name}.log"
-    process = await Process.start(name, server.command(), log)
+    process = await Process.start(name, server.command(), log, dies_with_us=True)
     started.append(process)
     await until_ready(process, server.ready)
 
