@@ -40,7 +40,7 @@ from penstock.local.process import Process
 from penstock.local.roles import DATABASE, SCHEMAS, bootstrap, role
 from penstock.local.stack import until_ready
 from penstock.models import DEFAULT_MODEL, Embedder, embedded_text, open_embedder
-from penstock.retrieve import dense, lexical, writing
+from penstock.retrieve import dense, lexical, search, writing
 from penstock.retrieve.indexer import Index
 from penstock.retrieve.scope import Scope, narrowed
 from penstock.retrieve.search import Mode, Searcher
@@ -49,7 +49,11 @@ QUICK = os.environ.get("QUICK", "") not in ("", "0")
 DATA = Path(os.environ.get("PENSTOCK_DATA", "../shared/data")) / "retrieval"
 CACHE = Path("~/.cache/penstock/bench").expanduser()
 SMALL = ("cranfield", "cisi", "hotpotqa_mini", "musique_mini")
-SETS = SMALL if QUICK else (*SMALL, "scifact", "wiki_mixed")
+SETS: tuple[str, ...] = SMALL if QUICK else (*SMALL, "scifact", "wiki_mixed")
+ONLY = os.environ.get("SETS")
+"""Sets to run instead, comma-separated."""
+if ONLY:
+    SETS = tuple(ONLY.split(","))
 MIGRATIONS = Path(next(iter(penstock.retrieve.__path__))) / "migrations"
 NAMES: dict[Mode, str] = {"lexical": "bm25", "dense": "dense", "hybrid": "hybrid"}
 POSITION = Position(cluster="bench", partition=0, offset=0, at=0)
@@ -202,8 +206,8 @@ async def latency(
 ) -> dict[str, float]:
     """Search against its own raw parts, query by query in turn, milliseconds.
 
-    raw: embed, then the slower of the two legs on open connections, then nothing else; what search
-    adds is transactions, tasks, fusion and the bodies.
+    raw: embed and rank densely beside the lexical leg, then fetch ten bodies, on open connections.
+    What search adds is connections, transactions, the plan, fusion and passages.
     """
     scope = Scope(test.name, 1, "default")
     raw, whole = [], []
@@ -216,8 +220,9 @@ async def latency(
             started = time.perf_counter()
             lexical_leg = asyncio.create_task(lexical.best_matching(second, text, scope, among))
             vector = await embedder.embed_query(text)
-            await dense.nearest(first, vector, scope, among)
+            nearest = await dense.nearest(first, vector, scope, among)
             await lexical_leg
+            await search._bodies(first, nearest[:10], scope)
             raw.append((time.perf_counter() - started) * 1e3)
         started = time.perf_counter()
         await searcher.search(embedder, [text], scope, top_k=10)
@@ -249,50 +254,67 @@ def floors(results: dict[str, float]) -> list[str]:
     return missed
 
 
+@asynccontextmanager
+async def opened(address: str) -> AsyncIterator[tuple[Database, Database]]:
+    """The index as its writer and as its searcher open it."""
+    async with (
+        Database.open(
+            address, schema="retrieve", migrations=MIGRATIONS, setup=writing.setup
+        ) as written,
+        Database.open(
+            address,
+            schema="retrieve",
+            migrations=MIGRATIONS,
+            pool_size=8,
+            setup=register_vector,
+            server_settings=dense.SERVER_SETTINGS,
+        ) as searched,
+    ):
+        yield written, searched
+
+
+HEAD = """\
+                                     nDCG@10                recall@50          index  search, ms
+set              docs queries     bm25   dense  hybrid    bm25   dense  hybrid  chunks/s    p50    p95  over raw"""
+
+
+def row(test: TestSet, results: dict[str, float]) -> str:
+    def cells(measure: str) -> str:
+        return " ".join(
+            f"{results[f'{test.name}.{short}.{measure}']:7.4f}" for short in NAMES.values()
+        )
+
+    def of(key: str) -> float:
+        return results[f"{test.name}.{key}"]
+
+    return (
+        f"{test.name:14} {len(test.documents):6} {len(test.queries):7}  {cells('ndcg@10')} {cells('recall@50')}"
+        f"  {of('index.chunks_per_s'):8.0f}  {of('search.p50_ms'):5.1f}  {of('search.p95_ms'):5.1f}  {of('over.p50_ms'):8.1f}"
+    )
+
+
 async def measure(folder: Path) -> dict[str, float]:
     results: dict[str, float] = {}
-    async with postgres(folder) as address, open_embedder() as embedder:
-        async with (
-            Database.open(
-                address, schema="retrieve", migrations=MIGRATIONS, setup=writing.setup
-            ) as written,
-            Database.open(
-                address,
-                schema="retrieve",
-                migrations=MIGRATIONS,
-                pool_size=8,
-                setup=register_vector,
-                server_settings=dense.SERVER_SETTINGS,
-            ) as database,
-        ):
-            searcher = Searcher(database, pool_size=8)
-            print(
-                f"{'set':14} {'docs':>6} {'queries':>7}  {'nDCG@10':^23}  {'recall@50':^23}  {'index':>8}  {'search ms':^12}  over"
-            )
-            print(
-                f"{'':30} {'bm25':>7} {'dense':>7} {'hybrid':>7}  {'bm25':>7} {'dense':>7} {'hybrid':>7}  {'chunks/s':>8}  {'p50':>5} {'p95':>6}  raw"
-            )
-            for name in SETS:
-                test = await asyncio.to_thread(load, name)
-                rate = await fill(Index(written), embedder, test)
-                async with written.pool.acquire() as connection:
-                    await connection.execute("ANALYZE")
-                scores = await quality(searcher, Remembered(embedder), test)
-                times = await latency(database, searcher, embedder, test)
-                for mode, short in NAMES.items():
-                    results[f"{name}.{short}.ndcg@10"] = round(scores[mode][0], 4)
-                    results[f"{name}.{short}.recall@50"] = round(scores[mode][1], 4)
-                results |= {f"{name}.{key}": round(ms, 2) for key, ms in times.items()}
-                row = [*(scores[m][0] for m in NAMES), *(scores[m][1] for m in NAMES)]
-                cells = (
-                    " ".join(f"{x:7.4f}" for x in row[:3])
-                    + "  "
-                    + " ".join(f"{x:7.4f}" for x in row[3:])
-                )
-                print(
-                    f"{name:14} {len(test.documents):6} {len(test.queries):7}  {cells}  {rate:8.0f}  {times['search.p50_ms']:5.1f} {times['search.p95_ms']:6.1f}  {times['over.p50_ms']:.1f}",
-                    flush=True,
-                )
+    print(HEAD)
+    async with (
+        postgres(folder) as address,
+        open_embedder() as embedder,
+        opened(address) as (written, searched),
+    ):
+        searcher = Searcher(searched, pool_size=8)
+        for name in SETS:
+            test = await asyncio.to_thread(load, name)
+            rate = await fill(Index(written), embedder, test)
+            async with written.pool.acquire() as connection:
+                await connection.execute("ANALYZE")
+            scores = await quality(searcher, Remembered(embedder), test)
+            for mode, short in NAMES.items():
+                results[f"{name}.{short}.ndcg@10"] = round(scores[mode][0], 4)
+                results[f"{name}.{short}.recall@50"] = round(scores[mode][1], 4)
+            results[f"{name}.index.chunks_per_s"] = round(rate)
+            times = await latency(searched, searcher, embedder, test)
+            results |= {f"{name}.{key}": round(ms, 2) for key, ms in times.items()}
+            print(row(test, results), flush=True)
     return results
 
 

@@ -21,6 +21,7 @@ MAX_FIELDS = 16
 MAX_NAME = 200
 MAX_VALUES = 100
 MAX_STRING = 1_000
+MAX_WHOLE = 2**63
 MAX_NARROWING = 64
 
 _COMPARISONS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -128,11 +129,11 @@ def _value(where: str, value: object) -> Value:
         if len(value) > MAX_STRING or "\0" in value:
             raise _refused(where, f"is too long or holds NUL; {MAX_STRING} characters at most")
         return value
-    if isinstance(value, bool | int):
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) < MAX_WHOLE):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    raise _refused(where, "must be a string, a number, true or false")
+    raise _refused(where, "must be a string, a number (whole ones below 2^63), true or false")
 
 
 def _refused(where: str, what: str) -> PermanentError:

@@ -29,6 +29,7 @@ from penstock.common.settings import DatabaseSettings
 from penstock.common.tokens import Identity
 from penstock.common.topics import PASSAGE_RETRIEVED, QUESTION_PLANNED
 from penstock.models import DEFAULT_MODEL, Embedder, open_embedder
+from penstock.retrieve.cuts import GENERATION
 from penstock.retrieve.dense import SERVER_SETTINGS
 from penstock.retrieve.filters import parse
 from penstock.retrieve.requests import LEAST_PASSAGES, fitting, search_request, searches_of
@@ -106,6 +107,12 @@ class SearcherProcess:
         mode: Mode = "hybrid",
     ) -> Found:
         configured = self.stage.collections.get(tenant, collection)
+        if configured.generation != GENERATION:
+            raise PermanentError(
+                f"collection {collection!r} wants generation {configured.generation}; "
+                f"this index holds {GENERATION} only",
+                type="unknown_generation",
+            )
         scope = Scope(tenant, configured.generation, collection, tuple(groups), parse(raw_filter))
         embedder = await self.embedders.of(configured.model)
         return await self.searcher.search(embedder, texts, scope, top_k=top_k, mode=mode)
