@@ -7,6 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 from docx import Document
+from docx.oxml.ns import qn
 from openpyxl import Workbook
 from pptx import Presentation
 from pptx.util import Inches
@@ -15,6 +16,7 @@ from penstock.common.events import ElementKind
 from penstock.ingest.document import Parsed
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.parsers import parse
+from penstock.ingest.parsers.numbering import shown
 
 
 def kinds(parsed: Parsed) -> list[tuple[str, str]]:
@@ -160,6 +162,28 @@ def test_docx_keeps_the_order_of_text_and_tables() -> None:
         ("paragraph", "Confidential"),
     ]
     assert parsed.elements[-2].heading_path == ("Pump", "Care")
+
+
+def test_docx_shows_the_numbers_that_word_counts() -> None:
+    """A reader cites "2.1"; the file only says how to count."""
+    document = Document()
+    for text in ("Fill", "Start", "Stop"):
+        document.add_paragraph(text, style="List Number")
+    numbering = document.part.numbering_part.element
+    number = document.styles["List Number"].element.pPr.numPr.numId.val
+    list_id = numbering.num_having_numId(number).abstractNumId.val
+    shape = next(e for e in numbering if e.get(qn("w:abstractNumId")) == str(list_id))
+    shape.find(qn("w:lvl")).find(qn("w:lvlText")).set(qn("w:val"), "Step %1.")
+    assert parse(saved(document.save)).text == "Step 1. Fill\nStep 2. Start\nStep 3. Stop"
+
+
+@pytest.mark.parametrize(
+    ("number", "shape", "expected"),
+    [(3, "decimal", "3"), (3, "lowerLetter", "c"), (28, "upperLetter", "BB"), (9, "lowerRoman", "ix"),
+     (1994, "upperRoman", "MCMXCIV")],
+)  # fmt: skip
+def test_numbers_are_written_as_the_list_says(number: int, shape: str, expected: str) -> None:
+    assert shown(number, shape) == expected
 
 
 def test_xlsx_heads_each_sheet_and_names_each_cell() -> None:

@@ -13,7 +13,15 @@ from penstock.ingest.detect import Detected
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.parsers.charts import add_chart
-from penstock.ingest.parsers.xmltree import XmlElement, XmlError, local, read_xml
+from penstock.ingest.parsers.numbering import Numbering, numbered
+from penstock.ingest.parsers.xmltree import (
+    XmlElement,
+    XmlError,
+    attribute,
+    local,
+    read_xml,
+    value_of,
+)
 
 _HEADING_NAME = re.compile(r"^(?:heading\s*(\d)|title|subtitle)$", re.IGNORECASE)
 _BESIDE = re.compile(r"^word/(?:header\d*|footer\d*|footnotes|endnotes|comments)\.xml$")
@@ -28,17 +36,23 @@ class _Styles:
     def __init__(self, root: XmlElement | None) -> None:
         self._levels: dict[str, int] = {}
         self._code: set[str] = set()
+        self._numbers: dict[str, tuple[str, int]] = {}
         based_on: dict[str, str] = {}
         for style in root if root is not None else ():
-            if local(style) != "style" or _attribute(style, "type") not in ("paragraph", None):
+            if local(style) != "style" or attribute(style, "type") not in ("paragraph", None):
                 continue
-            style_id = _attribute(style, "styleId") or ""
-            name = _value(style, "name") or ""
-            parent = _value(style, "basedOn")
+            style_id = attribute(style, "styleId") or ""
+            name = value_of(style, "name") or ""
+            parent = value_of(style, "basedOn")
             if parent:
                 based_on[style_id] = parent
-            self._note(style_id, name, _value(style, "outlineLvl"))
+            self._note(style_id, name, value_of(style, "outlineLvl"))
+            number = numbered(style)
+            if number is not None:
+                self._numbers[style_id] = number
         for style_id, parent in based_on.items():
+            if style_id not in self._numbers and parent in self._numbers:
+                self._numbers[style_id] = self._numbers[parent]
             if style_id not in self._levels and parent in self._levels:
                 self._levels[style_id] = self._levels[parent]
 
@@ -54,6 +68,10 @@ class _Styles:
     def level(self, style_id: str) -> int | None:
         return self._levels.get(style_id)
 
+    def number(self, style_id: str) -> tuple[str, int] | None:
+        """List and level of the numbers before paragraphs of a style."""
+        return self._numbers.get(style_id)
+
     def is_code(self, style_id: str) -> bool:
         return style_id in self._code
 
@@ -64,12 +82,13 @@ def parse_docx(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG001
             names = archive.namelist()
             body = read_xml(archive.read("word/document.xml"))
             styles = _Styles(_member(archive, names, "word/styles.xml"))
+            numbering = Numbering(_member(archive, names, "word/numbering.xml"))
             core = _member(archive, names, "docProps/core.xml")
             beside = [read_xml(archive.read(name)) for name in names if _BESIDE.match(name)]
             charts = [read_xml(archive.read(name)) for name in names if _CHART.match(name)]
     except (zipfile.BadZipFile, KeyError, EOFError, XmlError) as error:
         raise Unreadable(f"The Word file is damaged: {error}.", type="damaged") from error
-    reader = _Reader(styles)
+    reader = _Reader(styles, numbering)
     reader.read(body)
     for part in beside:
         reader.read(part)
@@ -82,8 +101,9 @@ def parse_docx(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG001
 class _Reader:
     """Walks the blocks of a part; list items and lines of code gather until something else comes."""
 
-    def __init__(self, styles: _Styles) -> None:
+    def __init__(self, styles: _Styles, numbering: Numbering) -> None:
         self.builder = DocumentBuilder()
+        self._numbering = numbering
         self._styles = styles
         self._items: list[str] = []
         self._code: list[str] = []
@@ -111,15 +131,18 @@ class _Reader:
 
     def _paragraph(self, paragraph: XmlElement) -> None:
         properties = next((e for e in paragraph if local(e) == "pPr"), None)
-        style = _value(properties, "pStyle") or "" if properties is not None else ""
-        outline = _value(properties, "outlineLvl") if properties is not None else None
+        style = value_of(properties, "pStyle") or "" if properties is not None else ""
+        outline = value_of(properties, "outlineLvl") if properties is not None else None
         level = self._styles.level(style)
         if level is None and outline and outline.isdecimal() and int(outline) < _BODY_LEVEL:
             level = int(outline) + 1
         text = "".join(_runs(paragraph))
+        number = numbered(properties) or self._styles.number(style)
+        if number is not None and text.strip():
+            text = f"{self._numbering.label(*number)} {text}"
         if self._styles.is_code(style):
             self._code.append(text)
-        elif text.strip() and level is None and _is_item(properties):
+        elif text.strip() and level is None and _is_item(number, style):
             self._items.append(text)
         elif text.strip():
             self._flush()
@@ -157,7 +180,7 @@ def _row(row: XmlElement) -> list[str]:
     for cell in _cells(row):
         paragraphs = ("".join(_runs(p)) for p in cell.iter("{*}p"))
         span = cell.find("./{*}tcPr/{*}gridSpan")
-        width = _attribute(span, "val") if span is not None else None
+        width = attribute(span, "val") if span is not None else None
         cells.append("\n".join(paragraphs))
         cells.extend([""] * (min(int(width), 64) - 1 if width and width.isdecimal() else 0))
     return cells
@@ -187,13 +210,8 @@ def _runs(element: XmlElement) -> Iterator[str]:
             yield from _runs(child)
 
 
-def _is_item(properties: XmlElement | None) -> bool:
-    if properties is None:
-        return False
-    number = properties.find("./{*}numPr/{*}numId")
-    if number is not None:
-        return _attribute(number, "val") != "0"
-    return (_value(properties, "pStyle") or "").lower().startswith("list")
+def _is_item(number: tuple[str, int] | None, style: str) -> bool:
+    return number[0] != "0" if number is not None else style.lower().startswith("list")
 
 
 def _in_fallback(box: XmlElement, top: XmlElement) -> bool:
@@ -208,15 +226,3 @@ def _in_fallback(box: XmlElement, top: XmlElement) -> bool:
 
 def _member(archive: zipfile.ZipFile, names: list[str], name: str) -> XmlElement | None:
     return read_xml(archive.read(name)) if name in names else None
-
-
-def _attribute(element: XmlElement, name: str) -> str | None:
-    return next(
-        (str(value) for key, value in element.attrib.items() if str(key).endswith(name)), None
-    )
-
-
-def _value(element: XmlElement, name: str) -> str | None:
-    """The `val` of the first descendant called `name`."""
-    found = element.find(f".//{{*}}{name}")
-    return _attribute(found, "val") if found is not None else None

@@ -23,3 +23,16 @@ def local(element: XmlElement) -> str:
     """The element's name without its namespace (strict and transitional Office differ in it)."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def attribute(element: XmlElement, name: str) -> str | None:
+    """An attribute by its local name."""
+    return next(
+        (str(value) for key, value in element.attrib.items() if str(key).endswith(name)), None
+    )
+
+
+def value_of(element: XmlElement, name: str) -> str | None:
+    """The `val` of the first descendant called `name` (how Word's XML says most things)."""
+    found = element.find(f".//{{*}}{name}")
+    return attribute(found, "val") if found is not None else None
