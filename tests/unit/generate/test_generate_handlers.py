@@ -91,6 +91,10 @@ class Outbox:
         self.sent.extend(publications)
 
 
+def bodies(publications: Sequence[Publication[Any]]) -> list[Any]:
+    return [publication.body for publication in publications]
+
+
 def answering(
     writer: CountingWriter, drafts: MemoryDrafts, outbox: Outbox, *cancelled: str
 ) -> Answering:
@@ -101,8 +105,9 @@ def answering(
 async def test_direct_searches_for_the_question_itself() -> None:
     """The plan is the question, and the job hears of it."""
     planned, progress = await plan([record(QuestionAdmitted(question="How deep?", top_k=3))])
+    (body, _) = bodies([planned, progress])
     assert (planned.topic, planned.key) == (QUESTION_PLANNED, "acme/q")
-    assert (planned.body.searches, planned.body.top_k) == (("How deep?",), 3)
+    assert (body.searches, body.top_k) == (("How deep?",), 3)
     assert progress.topic is JOB_PROGRESSED
 
 
@@ -116,10 +121,10 @@ async def test_sentences_come_first_and_the_whole_at_the_end() -> None:
     """Sentences are numbered and published while writing goes on; usage is recorded once."""
     outbox = Outbox()
     returned = await answering(CountingWriter(), MemoryDrafts(), outbox).answer([record(QUESTION)])
-    assert [(p.body.sentence, p.body.final, p.body.text) for p in outbox.sent] == [
+    assert [(b.sentence, b.final, b.text) for b in bodies(outbox.sent)] == [
         (0, False, "One."), (1, False, "Two."),
     ]  # fmt: skip
-    final = returned[0].body
+    final = bodies(returned)[0]
     assert (final.sentence, final.final, final.text) == (2, True, "One. Two.")
     assert final.passages == QUESTION.passages
     assert set(final.timings_ms) == {"search", "answer"}
@@ -134,28 +139,28 @@ async def test_a_redelivered_question_does_not_pay_twice() -> None:
     first = await answerer.answer([record(QUESTION)])
     second = await answerer.answer([record(QUESTION)])
     assert writer.calls == 1
-    assert [p.body.text for p in second[:-1]] == ["One.", "Two.", "One. Two."]
+    assert [b.text for b in bodies(second[:-1])] == ["One.", "Two.", "One. Two."]
     assert second[-2].body == first[0].body
 
 
 async def test_an_expired_question_costs_nothing() -> None:
     """The job fails as expired and the model is not asked."""
     writer = CountingWriter()
-    (word,) = await answering(writer, MemoryDrafts(), Outbox()).answer(
-        [record(QUESTION, ends_in=-1)]
+    (word,) = bodies(
+        await answering(writer, MemoryDrafts(), Outbox()).answer([record(QUESTION, ends_in=-1)])
     )
-    assert (word.body.state, word.body.error.type) == (ProgressState.FAILED, "expired")
+    assert (word.state, word.error.type) == (ProgressState.FAILED, "expired")
     assert writer.calls == 0
 
 
 async def test_a_model_that_stays_away_fails_the_job_before_its_deadline() -> None:
     """The person hears why, instead of waiting for ever."""
     writer = CountingWriter(away=9, retry_after_s=60)
-    (word,) = await answering(writer, MemoryDrafts(), Outbox()).answer(
-        [record(QUESTION, ends_in=3)]
+    (word,) = bodies(
+        await answering(writer, MemoryDrafts(), Outbox()).answer([record(QUESTION, ends_in=3)])
     )
-    assert word.body.error.type == "model_unavailable"
-    assert "503" in word.body.error.message
+    assert word.error.type == "model_unavailable"
+    assert "503" in word.error.message
 
 
 async def test_a_cancelled_question_stops_in_the_middle() -> None:

@@ -1,0 +1,230 @@
+"""A model behind the real protocol: a server on loopback that speaks it, well and badly."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from penstock.common.events import Passage, PassageRetrieved, TextSpan
+from penstock.common.failures import PermanentError
+from penstock.generate.openai import OpenAIChat
+from penstock.generate.ports import ModelAwayError, Written
+from penstock.generate.prompting import Prompted
+from penstock.generate.settings import GenerateSettings
+
+pytestmark = pytest.mark.connected
+
+KEY = "right-key"
+GOOD = json.dumps(
+    {
+        "sentences": [
+            {"text": "The weir is four metres high.", "passages": [1]},
+            {"text": "It was built by hand.", "passages": [5]},
+        ]
+    }
+)
+EVIDENCE = (
+    Passage(
+        chunk_id="c", document_id="weir", version=3, title="The weir", score=1.0, rank=1,
+        text="It lies upstream. The weir is four metres high.", span=TextSpan(start=10, end=57),
+    ),
+)  # fmt: skip
+QUESTION = PassageRetrieved(question="How high is the weir?", passages=EVIDENCE)
+
+
+class ChatServer:
+    """POST /v1/chat/completions; `replies` are used up in order, each a text or a Response."""
+
+    def __init__(self) -> None:
+        self.replies: list[str | Callable[[], Response]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.url = ""
+        self.hold: asyncio.Event | None = None
+        self.broken_after: int | None = None
+
+    async def complete(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {KEY}":
+            return JSONResponse({"error": {"message": "Incorrect API key", "type": "auth"}}, 401)
+        body = await request.json()
+        self.requests.append(body)
+        reply = self.replies.pop(0)
+        if not isinstance(reply, str):
+            return reply()
+        if body.get("stream"):
+            return StreamingResponse(self._chunks(reply), media_type="text/event-stream")
+        return JSONResponse(_completion(reply))
+
+    async def _chunks(self, text: str) -> AsyncIterator[str]:
+        pieces = [text[i : i + 12] for i in range(0, len(text), 12)]
+        for number, piece in enumerate(pieces):
+            if number == self.broken_after:
+                return
+            yield _event({"choices": [{"index": 0, "delta": {"content": piece}}]})
+            if self.hold is not None and number == len(pieces) - 2:
+                await self.hold.wait()
+        yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        yield _event({"choices": [], "usage": _USAGE})
+        yield "data: [DONE]\n\n"
+
+
+_USAGE = {"prompt_tokens": 40, "completion_tokens": 9, "total_tokens": 49}
+_COMMON = {"id": "x", "created": 1, "model": "small"}
+
+
+def _event(part: dict[str, Any]) -> str:
+    return f"data: {json.dumps({**_COMMON, 'object': 'chat.completion.chunk', **part})}\n\n"
+
+
+def _completion(text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    return {**_COMMON, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
+
+
+@asynccontextmanager
+async def serving(app: Starlette) -> AsyncIterator[int]:
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
+    task = asyncio.create_task(server.serve(sockets=[socket]))
+    try:
+        yield socket.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        socket.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ChatServer]:
+    chat = ChatServer()
+    route = Route("/v1/chat/completions", chat.complete, methods=["POST"])
+    async with serving(Starlette(routes=[route])) as port:
+        chat.url = f"http://127.0.0.1:{port}/v1"
+        yield chat
+
+
+def settings(url: str, *, key: str = KEY, timeout: float = 10.0) -> GenerateSettings:
+    return GenerateSettings(
+        chat_url=url, chat_model="small", chat_key=SecretStr(key), chat_timeout_s=timeout,
+        database=SecretStr("postgresql://unused"), service_secret=SecretStr("s" * 32),
+    )  # fmt: skip
+
+
+async def answer(configured: GenerateSettings) -> list[Written]:
+    async with OpenAIChat.open(configured) as chat:
+        return [piece async for piece in Prompted(chat).write("acme", QUESTION, EVIDENCE)]
+
+
+async def test_an_answer_is_cited_metered_and_checked(server: ChatServer) -> None:
+    """The citation quotes the passage; a marker that points nowhere is gone; tokens are counted."""
+    server.replies = [GOOD]
+    first, second, final = await answer(settings(server.url))
+    assert first.text == "The weir is four metres high. [1]"
+    assert (first.citations[0].quote, first.citations[0].start, first.citations[0].end) == (
+        "The weir is four metres high.", 28, 57,
+    )  # fmt: skip
+    assert (second.text, second.citations) == ("It was built by hand.", ())
+    assert final.text == f"{first.text} {second.text}"
+    assert (final.final, final.abstained, final.prompt) == (True, False, "answer.v1")
+    assert final.usage is not None
+    assert (final.usage.input_tokens, final.usage.output_tokens) == (40, 9)
+    assert server.requests[0]["response_format"]["type"] == "json_schema"
+
+
+async def test_no_sentences_means_the_model_does_not_know(server: ChatServer) -> None:
+    """A model that finds nothing in the passages abstains."""
+    server.replies = ['{"sentences": []}']
+    (final,) = await answer(settings(server.url))
+    assert (final.text, final.abstained) == ("I don't know.", True)
+
+
+async def test_broken_output_is_repaired_once(server: ChatServer) -> None:
+    """The model hears what was wrong and gets one more try; both are paid for."""
+    server.replies = ["The weir is four metres high.", f"```json\n{GOOD}\n```"]
+    *_, final = await answer(settings(server.url))
+    assert final.citations[0].document_id == "weir"
+    assert final.usage is not None
+    assert final.usage.output_tokens == 18
+    assert server.requests[1]["messages"][-2]["content"] == "The weir is four metres high."
+
+
+async def test_output_broken_twice_is_a_failure_that_says_so(server: ChatServer) -> None:
+    """No answer is made up from what does not parse."""
+    server.replies = ["no", "still no"]
+    with pytest.raises(PermanentError, match="small did not return the JSON asked for, twice"):
+        await answer(settings(server.url))
+
+
+async def test_a_sentence_is_there_while_the_model_still_writes(server: ChatServer) -> None:
+    """The first sentence is out before a slow stream has ended."""
+    server.replies = [GOOD]
+    server.hold = asyncio.Event()
+    async with OpenAIChat.open(settings(server.url)) as chat:
+        pieces = Prompted(chat).write("acme", QUESTION, EVIDENCE)
+        first = await anext(pieces)
+        assert not server.hold.is_set()
+        server.hold.set()
+        rest = [piece async for piece in pieces]
+    assert first.text.startswith("The weir")
+    assert rest[-1].final
+
+
+async def test_a_silent_model_is_away(server: ChatServer) -> None:
+    """A stream that hangs is given up and may be tried again."""
+    server.replies = [GOOD]
+    server.hold = asyncio.Event()
+    try:
+        with pytest.raises(ModelAwayError, match="silent for too long"):
+            await answer(settings(server.url, timeout=0.3))
+    finally:
+        server.hold.set()
+
+
+async def test_a_stream_that_breaks_off_is_no_answer(server: ChatServer) -> None:
+    """Half an answer never passes for a whole one."""
+    server.replies = [GOOD]
+    server.broken_after = 6
+    with pytest.raises(ModelAwayError, match="broke"):
+        await answer(settings(server.url))
+
+
+async def test_a_busy_model_says_when_to_come_back(server: ChatServer) -> None:
+    """429 is waited out as long as the endpoint asks."""
+    server.replies = [
+        lambda: JSONResponse({"error": {"message": "slow"}}, 429, {"Retry-After": "7"})
+    ]
+    with pytest.raises(ModelAwayError, match="429") as caught:
+        await answer(settings(server.url))
+    assert caught.value.retry_after_s == 7.0
+
+
+async def test_a_failing_model_is_tried_again(server: ChatServer) -> None:
+    """500 is the endpoint's trouble, not the question's."""
+    server.replies = [lambda: JSONResponse({"error": {"message": "oops"}}, 500)]
+    with pytest.raises(ModelAwayError, match="500"):
+        await answer(settings(server.url))
+
+
+async def test_nobody_listening_is_away() -> None:
+    """A model that has not started yet is waited for."""
+    async with serving(Starlette()) as port:
+        pass
+    with pytest.raises(ModelAwayError, match="cannot be reached"):
+        await answer(settings(f"http://127.0.0.1:{port}/v1"))
+
+
+async def test_a_wrong_key_is_not_tried_again(server: ChatServer) -> None:
+    """The operator reads that the endpoint refuses, at once."""
+    with pytest.raises(PermanentError, match="401") as caught:
+        await answer(settings(server.url, key="wrong"))
+    assert caught.value.type == "model_refused"
