@@ -15,7 +15,7 @@ import orjson
 import structlog
 from aiokafka.structs import RecordMetadata
 
-from penstock.api.postgres import OUTBOX_CHANNEL, notify
+from penstock.api.postgres import OUTBOX_CHANNEL, no_flush, notify
 from penstock.api.signals import Signals
 from penstock.common.db import Database
 from penstock.common.envelope import Envelope, Publication, headers
@@ -139,6 +139,7 @@ class Relay:
                 "SELECT pg_try_advisory_xact_lock(hashtext('penstock api outbox'))"
             ):
                 return 0
+            await no_flush(connection)  # a mark that is lost is published again, with its ce_id
             rows = await connection.fetch(
                 "SELECT * FROM outbox WHERE published_at IS NULL ORDER BY sequence LIMIT $1", BATCH
             )

@@ -45,6 +45,14 @@ async def notify(connection: asyncpg.Connection, channel: str, *payloads: str) -
     )
 
 
+async def no_flush(connection: asyncpg.Connection) -> None:
+    """Do not wait for the disk: if Postgres crashes within the next moments, this is done again.
+
+    Only where that loses nothing but time. What is flushed later carries this with it.
+    """
+    await connection.execute("SET LOCAL synchronous_commit = off")
+
+
 DOCUMENT_COLUMNS = ", ".join(columns(Document("", "")))
 
 
