@@ -4,13 +4,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from penstock.api.access import check_settings, is_local, new_key, split_key
 from penstock.api.app import create_app
 from penstock.api.deadletters import ALL, id_of, place_of
 from penstock.api.errors import Problem, table
+from penstock.api.models import NewQuestion
+from penstock.api.postgres import encode
 from penstock.api.removals import without
 from penstock.api.routes.answering import cursor, read_cursor, wanted_wait
 from penstock.api.settings import ApiSettings
@@ -210,3 +213,16 @@ def test_openapi_names_every_call_and_its_problems() -> None:
     } <= calls  # fmt: skip
     responses = described["paths"]["/v1/questions"]["post"]["responses"]
     assert "application/problem+json" in responses["default"]["content"]
+
+
+def test_text_with_nul_characters_can_be_kept() -> None:
+    """Extracted text may hold them, jsonb may not; a backslash before them stays what it is."""
+    assert orjson.loads(encode({"t": "a\0b"})) == {"t": "a\ufffdb"}
+    assert orjson.loads(encode({"t": "\\u0000 \\\\\0"})) == {"t": "\\u0000 \\\\\ufffd"}
+
+
+@pytest.mark.parametrize("question", ["", "  ", "a\0b", "x" * 4_001])
+def test_a_question_that_cannot_be_searched_is_refused_at_the_door(question: str) -> None:
+    """Not dead-lettered three stages later."""
+    with pytest.raises(ValidationError):
+        NewQuestion(question=question)

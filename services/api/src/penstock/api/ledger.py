@@ -6,6 +6,7 @@ makes `Last-Event-ID` safe.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -18,23 +19,33 @@ from penstock.common.events import Failure
 
 
 async def lock(connection: asyncpg.Connection, reports: Iterable[Report]) -> dict[Key, Job]:
-    """The jobs of these reports, made where nobody announced them, locked in order."""
+    """
+    The jobs of these reports, made where nobody announced them, locked in order.
+
+    A question that was published to the topic without a deadline gets an hour: every job ends.
+    """
     kinds: dict[Key, Kind] = {}
+    deadlines: dict[Key, datetime | None] = {}
     for report in reports:
         known = kinds.get(report.of)
         kinds[report.of] = Kind.REMOVAL if known is Kind.REMOVAL else report.kind
+        deadlines[report.of] = report.deadline or deadlines.get(report.of)
     ordered = sorted(kinds)
     tenants, ids = [key[0] for key in ordered], [key[1] for key in ordered]
     await connection.execute(
         """
-        INSERT INTO job (tenant, id, kind)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ORDER BY 1, 2
+        INSERT INTO job (tenant, id, kind, deadline)
+        SELECT tenant, id, kind, CASE WHEN kind = 'question'
+            THEN coalesce(deadline, clock_timestamp() + interval '1 hour') END
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
+            AS u(tenant, id, kind, deadline) ORDER BY 1, 2
         ON CONFLICT (tenant, id) DO UPDATE SET kind = 'removal'
             WHERE excluded.kind = 'removal' AND job.kind = 'document'
         """,
         tenants,
         ids,
         [kinds[key].value for key in ordered],
+        [deadlines[key] for key in ordered],
     )
     return await lock_known(connection, ordered)
 

@@ -22,6 +22,16 @@ Name = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_name)
 ShortName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
 
 
+def _readable(value: str) -> str:
+    if "\0" in value or not value.strip():
+        raise ValueError("must hold more than white space, and no NUL character")
+    return value
+
+
+Words = Annotated[str, Field(min_length=1, max_length=4_000), AfterValidator(_readable)]
+"""A question or a query: as long as the searcher takes it."""
+
+
 class Request(BaseModel):
     """A misspelt field is refused, not ignored."""
 
@@ -63,7 +73,7 @@ class FileFields(Request):
 
 
 class NewQuestion(Request):
-    question: str = Field(min_length=1, max_length=16_000)
+    question: Words
     conversation: tuple[Turn, ...] = Field(default=(), max_length=100)
     top_k: int = Field(default=6, ge=1, le=50)
     strategy: str = "direct"
@@ -74,8 +84,8 @@ class NewQuestion(Request):
 
 
 class Search(Request):
-    query: str = Field(min_length=1, max_length=16_000)
-    top_k: int = Field(default=6, ge=1, le=100)
+    query: Words
+    top_k: int = Field(default=10, ge=1, le=50)
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     filter: JsonObject = Field(default_factory=dict)
     collection: ShortName = "default"

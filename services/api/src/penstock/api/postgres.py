@@ -1,6 +1,7 @@
 """The schema's rows: how they are read and written. What they mean is decided elsewhere."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,20 @@ Key = tuple[str, str]
 """(tenant, id): how every row of a tenant is found, and the order in which rows are locked."""
 
 
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def encode(value: object) -> str:
+    """JSON as Postgres takes it: jsonb knows no NUL, which extracted text may hold."""
+    text = orjson.dumps(value).decode()
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
 async def prepare(connection: asyncpg.Connection) -> None:
     """jsonb travels as Python values."""
     await connection.set_type_codec(
         "jsonb",
-        encoder=lambda value: orjson.dumps(value).decode(),
+        encoder=encode,
         decoder=orjson.loads,
         schema="pg_catalog",
     )

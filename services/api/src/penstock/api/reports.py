@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +44,7 @@ class Report:
     step: Step | None = None
     ended: Ended | None = None
     letter: Letter | None = None
+    deadline: datetime | None = None
 
     @property
     def of(self) -> tuple[str, str]:
@@ -62,6 +64,7 @@ def from_progress(record: Record[e.JobProgressed]) -> Report:
         step=_step(body),
         ended=_ended(body),
         letter=_letter(body),
+        deadline=record.envelope.deadline,
     )
 
 
@@ -132,7 +135,9 @@ def about_removal(record: Record[Any]) -> Report:
 
 def about_question(record: Record[Any], ended: Ended | None = None) -> Report:
     envelope = record.envelope
-    return Report(envelope.tenant, envelope.job, Kind.QUESTION, ended=ended)
+    return Report(
+        envelope.tenant, envelope.job, Kind.QUESTION, ended=ended, deadline=envelope.deadline
+    )
 
 
 def indexed(record: Record[e.DocumentIndexed]) -> Report:
