@@ -92,11 +92,11 @@ def main(descriptor: int, seconds: int, memory: int) -> None:
         while True:
             try:
                 job = connection.recv()
-            except EOFError:
+                signal.alarm(seconds + 5)
+                connection.send(answer(job))
+                signal.alarm(0)
+            except (EOFError, ConnectionError):
                 return
-            signal.alarm(seconds + 5)
-            connection.send(answer(job))
-            signal.alarm(0)
 
 
 if __name__ == "__main__":
