@@ -171,7 +171,7 @@ async def door(
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         async with asyncio.timeout(60):
-            while not await is_ready(client):  # noqa: ASYNC110  (another process: nothing to await)
+            while not await is_ready(client):
                 await asyncio.sleep(0.05)
         yield client
 
