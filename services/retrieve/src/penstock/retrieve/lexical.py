@@ -27,7 +27,8 @@ QUESTION_WORDS = frozenset(
     ]
 )  # fmt: skip
 """What makes a sentence a question, not what it asks for. Left out of searches only, so that the
-index still has them. Measured better on six of six sets (docs/benchmarks/retrieval.md)."""
+index still has them. BM25 alone gains on six of six sets, the hybrid on some and not on others
+(docs/benchmarks/retrieval.md)."""
 
 _BLOCKS = """
     SELECT b.term, s.base, b.chunks, b.tfs, b.lengths, k.chunks AS all_chunks, k.total_length
