@@ -158,7 +158,7 @@ def header(record: ConsumerRecord, name: str) -> str | None:
 
 async def eventually(look: Callable[[], Awaitable[Seen]], good: Callable[[Seen], bool]) -> Seen:
     """What `look` sees, once it is good; at most 20 s."""
-    seen: Any = None
+    seen: Seen | None = None
     try:
         async with asyncio.timeout(20):
             while True:
@@ -194,13 +194,15 @@ async def running(api: Api) -> AsyncIterator[None]:
 
 
 def settings_for(servers: Servers, blobs: Path, **more: Any) -> ApiSettings:
+    hooks = f"http://127.0.0.1:{HOOK_PORT}/"
+    settings: Json = {"open_on_loopback": True, "webhook_prefixes": hooks} | more
     return ApiSettings(
         kafka=servers.kafka,
         database=SecretStr(servers.dsns["api"]),
         service_secret=SecretStr(SECRET),
         blobs=blobs,
         port=free_port(),
-        **({"open_on_loopback": True, "webhook_prefixes": f"http://127.0.0.1:{HOOK_PORT}/"} | more),
+        **settings,
     )
 
 

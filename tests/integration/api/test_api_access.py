@@ -60,7 +60,7 @@ async def test_each_call_needs_its_role(world: Any, method: str, path: str, role
     if path == "/v1/documents" and method == "GET":
         others = {"reader"}
     async with await key(world, *sorted(others)) as client:
-        bodies = {"/v1/questions": {"question": "q"}, "/v1/search": {"query": "q"}}
+        bodies: dict[str, Any] = {"/v1/questions": {"question": "q"}, "/v1/search": {"query": "q"}}
         bodies |= {"/v1/keys": {"name": "a", "roles": ["reader"]}, "/v1/collections": {"name": "a"}}
         bodies |= {"/v1/quarantine/a/decision": {"decision": "release"}}
         answer = await client.request(method, path, json=bodies.get(path))
@@ -110,7 +110,7 @@ async def test_a_tenants_operator_makes_no_keys_for_others(world: Any) -> None:
     """Only a global operator crosses tenants."""
     tenant, client = await tenant_client(world)
     async with client:
-        body = {"name": "a", "roles": ["reader"], "tenant": "default"}
+        body: dict[str, Any] = {"name": "a", "roles": ["reader"], "tenant": "default"}
         assert (await client.post("/v1/keys", json=body)).status_code == 403
         body = {"name": "a", "roles": ["reader"], "all_tenants": True}
         assert (await client.post("/v1/keys", json=body)).status_code == 403

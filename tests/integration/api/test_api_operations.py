@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from standardwebhooks.webhooks import Webhook
 from penstock.api.outbox import Relay, enqueue
 from penstock.api.signals import Signals
 from penstock.common import events as e
+from penstock.common.db import Database
 from penstock.common.envelope import Envelope, Publication
 from penstock.common.failures import TransientError
 from penstock.common.topics import (
@@ -205,27 +207,16 @@ async def test_a_relay_that_dies_publishes_again_with_the_same_id(world: Any) ->
     assert ids == ["0", "1", "2", "0", "1", "2", "3"]
 
 
-class OneConnection:
+class OneConnection(Database):
     """A database of one transaction, which a failure rolls back to where it stood."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def transaction(self) -> Any:
-        return _savepoint(self._connection)
-
-
-class _savepoint:  # noqa: N801
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._inner = connection.transaction()
-
-    async def __aenter__(self) -> Any:
-        await self._inner.__aenter__()
-        return self._connection
-
-    async def __aexit__(self, *failure: object) -> Any:
-        return await self._inner.__aexit__(*failure)
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        async with self._connection.transaction():
+            yield self._connection
 
 
 @pytest.fixture

@@ -1,13 +1,20 @@
 """Questions over HTTP: waited for, streamed, resumed, withdrawn, expired."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
 
 from penstock.common import events as e
-from penstock.common.topics import ANSWER_RELEASED, ANSWER_WITHHELD, QUESTION_REFUSED
+from penstock.common.envelope import Envelope, Publication
+from penstock.common.topics import (
+    ANSWER_RELEASED,
+    ANSWER_WITHHELD,
+    JOB_PROGRESSED,
+    QUESTION_REFUSED,
+)
 
 pytestmark = pytest.mark.connected
 
@@ -60,7 +67,7 @@ async def test_whoever_waits_gets_the_answer_with_its_sources(world: Any, name: 
             headers={"Prefer": "wait=15"},
         )
     )
-    found = []
+    found: list[Any] = []
     while not found:
         found = await world.records("question.asked.v1", lambda r: name.encode() in r.value)
     body = e.QuestionAsked.model_validate_json(found[0].value)
@@ -200,3 +207,13 @@ async def test_a_strategy_that_is_not_there_is_refused_by_name(world: Any) -> No
     assert answered.status_code == 422
     assert answered.json()["type"].endswith("/unsupported_strategy")
     assert "'hyde'" in answered.json()["detail"]
+
+
+async def test_a_question_from_the_topic_ends_at_its_own_deadline(world: Any, name: str) -> None:
+    """Nobody announced it over HTTP, and still it does not run for ever."""
+    deadline = datetime.now(UTC) + timedelta(seconds=0.5)
+    envelope = Envelope(id=name, tenant="default", job=name, subject=name, deadline=deadline)
+    body = e.JobProgressed(stage=e.Stage.ADMIT, state=e.ProgressState.DONE)
+    await world.publisher.publish(Publication(JOB_PROGRESSED, name, envelope, body))
+    done = await world.until(name, "failed")
+    assert (done["kind"], done["error"]["type"]) == ("question", "expired")

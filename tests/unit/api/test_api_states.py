@@ -96,12 +96,14 @@ def a_job(draw: st.DrawFn) -> list[Happening]:
     return [happening for name in names for happening in draw(a_document(name))]
 
 
-def in_some_order(draw: st.DrawFn, happenings: Sequence[Happening]) -> list[Happening]:
+def in_some_order(data: st.DataObject, happenings: Sequence[Happening]) -> list[Happening]:
     """Any order in which nothing comes before what caused it."""
-    left, order, seen = list(happenings), [], set()
+    left = list(happenings)
+    order: list[Happening] = []
+    seen: set[str] = set()
     while left:
         ready = [h for h in left if set(h.after) <= seen]
-        chosen = draw(st.sampled_from(ready))
+        chosen = data.draw(st.sampled_from(ready))
         left.remove(chosen)
         order.append(chosen)
         seen.add(chosen.name)
@@ -117,7 +119,7 @@ def test_every_interleaving_ends_in_the_same_state(data: st.DataObject) -> None:
     ends = []
     for _ in range(2):
         ledger = Ledger(expected=len(documents))
-        for happening in in_some_order(data.draw, happenings):
+        for happening in in_some_order(data, happenings):
             ledger.take(happening)
         ends.append(ledger.status)
     assert ends[0] == ends[1]
