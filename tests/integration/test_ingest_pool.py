@@ -167,7 +167,7 @@ async def test_a_stream_that_inflates_without_end_ends_at_the_memory_limit(pool:
     body += b"4 0 obj" + content + b" endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
     with pytest.raises(Unreadable) as caught:
         await pool.run(job(body, "bomb.pdf"))
-    assert caught.value.type in ("out_of_memory", "crashed", "converter_missing", "damaged")
+    assert caught.value.type in ("crashed", "out_of_memory"), "as the allocator of PDFium ends it"
     assert (await pool.run(job(b"Water flows."))).converter == "text"
 
 

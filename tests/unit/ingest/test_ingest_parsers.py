@@ -413,6 +413,14 @@ def test_an_absent_converter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         parse(pdf_file(""))
 
 
+def test_a_damaged_office_file_is_called_damaged() -> None:
+    data = bytearray(docx_file())
+    start = data.index(b"word/document.xml") + len("word/document.xml")
+    data[start : start + 200] = b"\xff" * 200
+    with pytest.raises(Unreadable, match="The Word file is damaged"):
+        parse(bytes(data))
+
+
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.ingest.detect.MAX_UNPACKED_BYTES", 2**20)
     data = zipped(**{"word/document.xml": " " * (2**20 + 1)})

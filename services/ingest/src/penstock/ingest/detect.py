@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
@@ -13,6 +14,9 @@ from penstock.ingest.failures import Unreadable
 
 MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 """Bound on what an archive (Office file, EPUB) may unpack to, by its own directory."""
+
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError)
+"""What zipfile raises for a damaged archive, or one that lacks a part."""
 
 
 class FileType(StrEnum):
@@ -134,7 +138,7 @@ def _zip_type(data: bytes) -> FileType:
             names = set(archive.namelist())
             _bound(archive)
             mimetype = archive.read("mimetype")[:200] if "mimetype" in names else b""
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
+    except (*ARCHIVE_ERRORS, OSError, RuntimeError, ValueError) as error:
         raise Unreadable(f"The file is a damaged archive: {error}.", type="damaged") from error
     for member, kind in (
         ("word/document.xml", FileType.DOCX),

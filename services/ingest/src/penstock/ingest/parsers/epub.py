@@ -5,7 +5,7 @@ import zipfile
 from io import BytesIO
 from urllib.parse import unquote
 
-from penstock.ingest.detect import Detected
+from penstock.ingest.detect import ARCHIVE_ERRORS, Detected
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.parsers.html import add_html
@@ -23,7 +23,7 @@ def parse_epub(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG001
             for page in pages:
                 if page in names:
                     add_html(builder, archive.read(page).decode("utf-8", "replace"))
-    except (zipfile.BadZipFile, KeyError, EOFError, XmlError) as error:
+    except (*ARCHIVE_ERRORS, XmlError) as error:
         raise Unreadable(f"The EPUB is damaged: {error}.", type="damaged") from error
     title = package.find(".//{*}metadata/{*}title")
     return builder.build("epub", title.text if title is not None else None)

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 
-from penstock.ingest.detect import Detected, encrypted
+from penstock.ingest.detect import ARCHIVE_ERRORS, Detected, encrypted
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.parsers.xmltree import XmlElement, XmlError, local, read_xml
@@ -21,7 +21,7 @@ def parse_opendocument(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG0
                 raise encrypted("OpenDocument file")
             content = read_xml(archive.read("content.xml"))
             meta = read_xml(archive.read("meta.xml")) if "meta.xml" in names else None
-    except (zipfile.BadZipFile, KeyError, EOFError, XmlError) as error:
+    except (*ARCHIVE_ERRORS, XmlError) as error:
         raise Unreadable(f"The OpenDocument file is damaged: {error}.", type="damaged") from error
     builder = DocumentBuilder()
     body = content.find("{*}body")

@@ -1,6 +1,5 @@
 """PPTX by python-pptx: each slide a heading and a page, its shapes in order, its notes last."""
 
-import zipfile
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from pptx import Presentation
 from pptx.exc import PackageNotFoundError
 
-from penstock.ingest.detect import Detected
+from penstock.ingest.detect import ARCHIVE_ERRORS, Detected
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.parsers.charts import add_chart
@@ -22,7 +21,7 @@ def parse_pptx(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG001
         for number, slide in enumerate(presentation.slides, 1):
             _add_slide(builder, slide, number)
         title = presentation.core_properties.title
-    except (PackageNotFoundError, zipfile.BadZipFile, KeyError, XmlError) as error:
+    except (*ARCHIVE_ERRORS, PackageNotFoundError, XmlError) as error:
         raise Unreadable(f"The PowerPoint file is damaged: {error}.", type="damaged") from error
     return builder.build("pptx", title)
 

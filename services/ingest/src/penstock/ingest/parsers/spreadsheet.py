@@ -1,7 +1,6 @@
 """XLSX by openpyxl, streaming: each sheet a heading, each block of rows a table."""
 
 import re
-import zipfile
 from datetime import date, datetime, time
 from io import BytesIO
 from itertools import chain, groupby
@@ -11,7 +10,7 @@ from warnings import catch_warnings, simplefilter
 from openpyxl import load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
 
-from penstock.ingest.detect import Detected
+from penstock.ingest.detect import ARCHIVE_ERRORS, Detected
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 
@@ -30,7 +29,7 @@ def parse_xlsx(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG001
                 builder.heading(sheet.title, 1)
                 _add_sheet(builder, sheet)
             title = workbook.properties.title
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, SyntaxError) as error:
+    except (*ARCHIVE_ERRORS, InvalidFileException, ValueError, SyntaxError) as error:
         raise Unreadable(f"The Excel file is damaged: {error}.", type="damaged") from error
     return builder.build("xlsx", title)
 

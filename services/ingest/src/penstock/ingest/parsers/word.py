@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 
-from penstock.ingest.detect import Detected
+from penstock.ingest.detect import ARCHIVE_ERRORS, Detected
 from penstock.ingest.document import DocumentBuilder, Parsed
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.parsers.charts import add_chart
@@ -86,7 +86,7 @@ def parse_docx(data: bytes, detected: Detected) -> Parsed:  # noqa: ARG001
             core = _member(archive, names, "docProps/core.xml")
             beside = [read_xml(archive.read(name)) for name in names if _BESIDE.match(name)]
             charts = [read_xml(archive.read(name)) for name in names if _CHART.match(name)]
-    except (zipfile.BadZipFile, KeyError, EOFError, XmlError) as error:
+    except (*ARCHIVE_ERRORS, XmlError) as error:
         raise Unreadable(f"The Word file is damaged: {error}.", type="damaged") from error
     reader = _Reader(styles, numbering)
     reader.read(body)
