@@ -229,7 +229,7 @@ async def test_what_is_searchable_already_costs_nothing(world: World, document: 
     await world.tell(DOCUMENT_INDEXED, document, indexed)
     query = "SELECT confirmed FROM submission WHERE document = $1 AND version = 1"
     async with asyncio.timeout(20):
-        while not await world.row(query, document):  # noqa: ASYNC110  (the row is the condition)
+        while not await world.row(query, document):
             await asyncio.sleep(0.02)
     again = await world.submit(document, body)
     (unchanged,) = await world.state(document, ProgressState.UNCHANGED)
