@@ -1,6 +1,7 @@
 """Publishing straight to the topic, and following what becomes of it, without the API."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,9 @@ from penstock.common.kafka import Publisher, connection
 from penstock.common.settings import BlobSettings, KafkaSettings
 
 STAGES = (Stage.INGEST, Stage.GUARD, Stage.EMBED, Stage.INDEX)
+
+STALLED_S = 20.0
+"""No word from any stage for so long deserves a hint."""
 
 _OUTCOMES = {
     topics.DOCUMENT_INDEXED.name: "searchable",
@@ -109,11 +113,22 @@ class TopicPublisher:
         await self._announce(document, submission, None)
         return submission
 
-    async def follow(self, changed: Callable[[], None]) -> None:
-        """Read progress until every submission has an outcome."""
+    async def follow(
+        self, changed: Callable[[], None], stalled: Callable[[], None] = lambda: None
+    ) -> None:
+        """Read progress until every submission has an outcome.
+
+        `stalled` is called once for every `STALLED_S` seconds in which nothing was heard.
+        """
         assert self._consumer is not None
+        heard = time.monotonic()
         while any(f.outcome is None for f in self.followed.values()):
             taken = await self._consumer.getmany(timeout_ms=500)
+            if taken:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > STALLED_S:
+                heard = time.monotonic()
+                stalled()
             for records in taken.values():
                 for raw in records:
                     self._apply(raw)

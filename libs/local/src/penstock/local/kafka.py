@@ -74,7 +74,8 @@ class Kafka:
         return self.folder / "server.properties"
 
     def _format(self, jars: Path) -> None:
-        cluster = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+        # The first letter is fixed: an id that begins with a dash would be read as an option.
+        cluster = "P" + urlsafe_b64encode(uuid4().bytes).decode()[1:22]
         done = subprocess.run(  # noqa: S603
             [
                 *(str(java()), "-XX:TieredStopAtLevel=1", _QUIET, "-cp", f"{jars}/*"),

@@ -97,8 +97,15 @@ async def follow(publisher: TopicPublisher, *, quiet: bool = False) -> None:
             for stage, task in tasks.items():
                 bars.update(task, completed=sum(f.stage_done(stage) for f in followed))
 
-        await publisher.follow(changed)
+        await publisher.follow(changed, _hint)
         changed()
+
+
+def _hint() -> None:
+    errors.print(
+        "nothing heard from the stages for a while; `penstock status` tells what runs. "
+        "Ctrl-C is harmless: what is published is worked on in any case"
+    )
 
 
 def _report(followed: Sequence[Followed], as_json: bool) -> None:
@@ -162,7 +169,7 @@ def list_documents(
 ) -> None:
     """Documents and what became of them."""
     found = with_client(lambda p: first(p.documents(state=state), limit))
-    rows(found, pick("id", "state", "searchable_version", "chunks", "title"), as_json=as_json)
+    rows(found, pick("id", "state", "searchable_version", "chunks", "updated_at"), as_json=as_json)
 
 
 @app.command("show")
