@@ -23,6 +23,7 @@ from penstock.common.topics import (
     DOCUMENT_INDEXED,
     DOCUMENT_PURGED,
     DOCUMENT_SUBMITTED,
+    JOB_PROGRESSED,
 )
 
 pytestmark = pytest.mark.connected
@@ -72,9 +73,24 @@ async def test_a_delete_overtakes_the_backlog_and_ends_with_a_receipt(
     assert (await world.get(f"/v1/documents/{name}"))["searchable_version"] is None
 
 
-async def test_deleting_what_never_was_is_not_found(world: Any) -> None:
-    """A misspelt id is not answered with a receipt."""
-    assert (await world.client.delete("/v1/documents/nobody")).status_code == 404
+async def test_a_document_nobody_has_heard_of_yet_can_be_deleted(world: Any, name: str) -> None:
+    """It may lie in a backlog that ingest has not come to."""
+    answer = await world.client.delete(f"/v1/documents/{name}")
+    assert answer.status_code == 202
+    (null,) = await world.of_job("document.submitted.v1", answer.json()["id"])
+    assert null.value is None
+
+
+async def test_a_redrive_of_the_apis_own_dead_letter_touches_no_job(world: Any, name: str) -> None:
+    """Its job did not fail by it."""
+    topic = JOB_PROGRESSED.dead_letters("api")
+    headers = [("ce_tenant", b"default"), ("ce_job", name.encode())]
+    placed = await world.publisher.send(topic, name.encode(), b'{"stage": 1}', headers)
+    letter = f"{topic}:{placed.partition}:{placed.offset}"
+    answer = await world.client.post(f"/v1/dead-letters/{letter}/redrive")
+    assert answer.status_code == 202
+    assert "job_state" not in answer.json()
+    assert (await world.client.get(f"/v1/jobs/{name}")).status_code == 404
 
 
 async def dead_letter(world: Any, job: str, name: str, tenant: str = "default") -> str:

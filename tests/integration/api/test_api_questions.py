@@ -137,9 +137,9 @@ async def test_an_answer_that_cites_a_deleted_document_is_withdrawn(world: Any, 
 async def test_a_finished_answer_loses_the_quotes_of_a_deleted_document(
     world: Any, name: str
 ) -> None:
-    """A delete reaches what the API itself has kept."""
+    """A delete reaches what the API itself has kept, an undelivered webhook too."""
     await world.index(name, f"sub-{name}")
-    job = await world.ask()
+    job = await world.ask(callback_url=f"http://127.0.0.1:{world.hook_port}/nobody")
     await world.say(ANSWER_RELEASED, job, job, answer(final=False, **cites(name)))
     await world.say(ANSWER_RELEASED, job, job, answer(sentence=1, final=True, **cites(name)))
     assert QUOTE in (await world.until(job, "succeeded"))["result"]["text"]

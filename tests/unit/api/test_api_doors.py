@@ -226,3 +226,27 @@ def test_a_question_that_cannot_be_searched_is_refused_at_the_door(question: str
     """Not dead-lettered three stages later."""
     with pytest.raises(ValidationError):
         NewQuestion(question=question)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"year": {"near": 1}}, "'near'"),
+        ({"year": {}}, "operator"),
+        ({"year": {"in": []}}, "1 to 100"),
+        ({"year": {"in": 7}}, "list"),
+        ({"year": [7]}, "list"),
+        ({"year": None}, "numbers"),
+        ({"year": {"gte": {"a": 1}}}, "numbers"),
+    ],
+)
+def test_an_unknown_filter_is_refused_by_name(wanted: dict[str, Any], says: str) -> None:
+    """Never silently ignored."""
+    with pytest.raises(ValidationError, match=says):
+        NewQuestion(question="q", filter=wanted)
+
+
+def test_a_known_filter_is_taken_as_it_is() -> None:
+    """All three forms."""
+    wanted = {"a": "x", "b": {"in": [1, "y"]}, "c": {"gte": 1, "lt": 2.5}, "d": True}
+    assert NewQuestion(question="q", filter=wanted).filter == wanted

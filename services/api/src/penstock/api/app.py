@@ -17,7 +17,7 @@ from penstock.api import problems
 from penstock.api.access import Role, check_settings, hashed, split_key
 from penstock.api.collections import announce_all
 from penstock.api.deadletters import DeadLetterReader
-from penstock.api.handlers import Handlers
+from penstock.api.handlers import GROUP, Handlers
 from penstock.api.outbox import SOURCE, Relay
 from penstock.api.postgres import MIGRATIONS, SCHEMA, prepare
 from penstock.api.resources import Resources
@@ -59,7 +59,7 @@ class Api:
         check_settings(settings)
         self.settings = settings
         self.app = create_app()
-        self.stage = Stage("api", settings)
+        self.stage = Stage(GROUP, settings)
         self._database: Database | None = None
 
     def service(self) -> Service:

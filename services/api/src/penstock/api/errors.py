@@ -50,6 +50,25 @@ TYPES = {
                   "Try again; `/readyz` says what is away."),
         ErrorType("internal", 500, "A bug. It has been logged.",
                   "Report it with the time and the `traceparent` of the response."),
+        ErrorType("invalid_filter", 422, "The filter has an operator or a value that the searcher "
+                  "does not take.", "Use values, `in`, `gt`, `gte`, `lt`, `lte`."),
+        ErrorType("invalid_request", 422, "The searcher does not take the request.",
+                  "Correct the named field."),
+        ErrorType("document_not_found", 404, "There is no searchable version that this key may "
+                  "read.", "Look at the document's state with `GET /v1/documents/{id}`."),
+        ErrorType("quarantine_not_found", 404, "No document with this id is in quarantine.",
+                  "Take ids from `GET /v1/quarantine`."),
+        ErrorType("invalid_query", 400, "A parameter of the quarantine's list is malformed.",
+                  "See the detail."),
+        ErrorType("invalid_decision", 422, "A decision is `release` or `reject`, with a comment "
+                  "of at most 2,000 characters.", "Send one of them."),
+        ErrorType("already_decided", 409, "Somebody has decided about this document.",
+                  "See the detail: who, and when."),
+        ErrorType("not_ready", 409, "The document has not been screened to its end.",
+                  "Wait a moment, then decide."),
+        ErrorType("role_missing", 403, "The key lacks the role that an inner door needs.",
+                  "Use an approver's or an operator's key."),
+        ErrorType("try_again", 503, "The guard is starting or stopping.", "Try again."),
         ErrorType("service_token_missing", 401, "An inner door was called without a service "
                   "token.", "Call the API instead."),
         ErrorType("service_token_invalid", 401, "An inner door was called with a token that does "

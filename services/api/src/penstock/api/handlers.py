@@ -30,6 +30,7 @@ from penstock.common.topics import (
 )
 
 BATCH = 256
+GROUP = "api"
 Nothing = Sequence[Publication[Any]]
 Fold = Callable[[Document, Record[Any]], Document]
 

@@ -32,6 +32,37 @@ Words = Annotated[str, Field(min_length=1, max_length=4_000), AfterValidator(_re
 """A question or a query: as long as the searcher takes it."""
 
 
+OPERATORS = ("in", "gt", "gte", "lt", "lte")
+
+
+def _filter(value: JsonObject) -> JsonObject:
+    """What the searcher takes; refused here, and not after the question has travelled there."""
+    for name, wanted in value.items():
+        operands = list(wanted.items()) if isinstance(wanted, dict) else [("", wanted)]
+        if not operands:
+            raise ValueError(f"{name}: name an operator, one of {', '.join(OPERATORS)}")
+        for operator, operand in operands:
+            if operator and operator not in OPERATORS:
+                raise ValueError(
+                    f"{name}: there is no operator {operator!r}; use {', '.join(OPERATORS)}"
+                )
+            if isinstance(operand, list) != (operator == "in"):
+                raise ValueError(f"{name}: a list belongs to the operator in, and to no other")
+            _scalars(name, operand if isinstance(operand, list) else [operand])
+    return value
+
+
+def _scalars(name: str, values: list[Any]) -> None:
+    if not values or len(values) > 100:
+        raise ValueError(f"{name}: give 1 to 100 values")
+    if not all(isinstance(value, str | bool | int | float) for value in values):
+        raise ValueError(f"{name}: compare with text, numbers, true and false alone")
+
+
+Filter = Annotated[JsonObject, Field(max_length=16), AfterValidator(_filter)]
+"""`{"field": value}`, `{"field": {"in": […]}}`, `{"field": {"gte": …, "lt": …}}`; all must hold."""
+
+
 class Request(BaseModel):
     """A misspelt field is refused, not ignored."""
 
@@ -77,7 +108,7 @@ class NewQuestion(Request):
     conversation: tuple[Turn, ...] = Field(default=(), max_length=100)
     top_k: int = Field(default=6, ge=1, le=50)
     strategy: str = "direct"
-    filter: JsonObject = Field(default_factory=dict)
+    filter: Filter = Field(default_factory=dict)
     collection: ShortName = "default"
     deadline_s: float = Field(default=60.0, gt=0, le=3600)
     callback_url: str | None = Field(default=None, max_length=2000)
@@ -87,7 +118,7 @@ class Search(Request):
     query: Words
     top_k: int = Field(default=10, ge=1, le=50)
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    filter: JsonObject = Field(default_factory=dict)
+    filter: Filter = Field(default_factory=dict)
     collection: ShortName = "default"
 
 

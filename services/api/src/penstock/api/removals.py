@@ -123,6 +123,11 @@ async def purge_quotes(
         GONE,
     )
     await connection.execute(
+        "UPDATE webhook SET body = body #- '{data,result}' WHERE tenant = $1 AND job = ANY($2)",
+        tenant,
+        names,
+    )
+    await connection.execute(
         "DELETE FROM quotation WHERE tenant = $1 AND document = $2 AND version <= $3",
         tenant,
         document,

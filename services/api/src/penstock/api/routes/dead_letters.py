@@ -8,12 +8,13 @@ from penstock.api import ledger
 from penstock.api.access import Caller, Operator
 from penstock.api.deadletters import ALL, DeadLetterRecord, id_of, place_of
 from penstock.api.errors import Problem
+from penstock.api.handlers import GROUP
 from penstock.api.outbox import Row, enqueue_rows
 from penstock.api.postgres import lock_documents, save_documents
 from penstock.api.reports import THE_QUESTION, Kind, Report
 from penstock.api.resources import Resources, resources
 from penstock.api.routes.answering import MOST_PER_PAGE, cursor, read_cursor
-from penstock.api.states import Letter, NotAllowedError
+from penstock.api.states import Letter, NotAllowedError, Status
 from penstock.common.http import JSON
 
 router = APIRouter(tags=["dead letters"])
@@ -55,13 +56,8 @@ async def redrive(dead_letter: str, caller: Operator, shared: Shared) -> Respons
     topic, group = ALL[letter.place[0]]
     async with shared.database.transaction() as connection:
         await _decide(connection, letter, "redriven", caller)
-        try:
-            status = await ledger.redrive(connection, _redriven(letter))
-        except NotAllowedError as error:
-            raise Problem("not_acceptable_now", str(error)) from error
-        if letter.document:
-            documents = await lock_documents(connection, [(letter.tenant, letter.document)])
-            await save_documents(connection, [d.resumed() for d in documents.values()])
+        # What the API itself could not note down failed no job.
+        status = await _run_again(connection, letter) if group != GROUP else None
         again = Row(
             letter.tenant, topic.retries(group), letter.key, letter.value, letter.redriven()
         )
@@ -79,6 +75,18 @@ async def drop(dead_letter: str, caller: Operator, shared: Shared) -> Response:
     async with shared.database.transaction() as connection:
         await _decide(connection, letter, "dropped", caller)
     return JSON({"id": dead_letter, "decision": "dropped", "job": letter.job})
+
+
+async def _run_again(connection: Any, letter: DeadLetterRecord) -> Status | None:
+    """Its job runs again, and its document is pending again."""
+    try:
+        status = await ledger.redrive(connection, _redriven(letter))
+    except NotAllowedError as error:
+        raise Problem("not_acceptable_now", str(error)) from error
+    if letter.document:
+        documents = await lock_documents(connection, [(letter.tenant, letter.document)])
+        await save_documents(connection, [d.resumed() for d in documents.values()])
+    return status
 
 
 def _tenant(caller: Caller) -> str | None:
