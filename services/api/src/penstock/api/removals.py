@@ -117,10 +117,11 @@ async def purge_quotes(
         )
     await connection.execute(
         "UPDATE job_event SET data = data - 'citations' || jsonb_build_object('text', $3::text) "
-        "WHERE tenant = $1 AND job = ANY($2) AND kind = 'sentence'",
+        "WHERE tenant = $1 AND job = ANY($2) AND kind = 'sentence' AND data->'citations' @> $4",
         tenant,
         names,
         GONE,
+        [{"document_id": document}],
     )
     await connection.execute(
         "UPDATE webhook SET body = body #- '{data,result}' WHERE tenant = $1 AND job = ANY($2)",
