@@ -217,3 +217,31 @@ async def test_a_question_from_the_topic_ends_at_its_own_deadline(world: Any, na
     await world.publisher.publish(Publication(JOB_PROGRESSED, name, envelope, body))
     done = await world.until(name, "failed")
     assert (done["kind"], done["error"]["type"]) == ("question", "expired")
+
+
+async def test_an_answer_and_a_delete_at_the_same_moment_leave_no_quote(
+    world: Any, name: str
+) -> None:
+    """Either the answer sees the delete, or the delete finds the answer: never neither."""
+    names = [f"{name}-{n}" for n in range(10)]
+    await asyncio.gather(*(world.index(one, f"sub-{one}") for one in names))
+    jobs = {one: await world.ask() for one in names}
+
+    async def answered(one: str) -> None:
+        body = answer(final=True, **cites(one))
+        await world.say(ANSWER_RELEASED, jobs[one], jobs[one], body)
+
+    await asyncio.gather(
+        *(answered(one) for one in names), *(world.remove(one, f"del-{one}") for one in names)
+    )
+    for job in jobs.values():
+        await _settled(world, job)
+        assert QUOTE not in str(await world.get(f"/v1/jobs/{job}"))
+
+
+async def _settled(world: Any, job: str) -> None:
+    """It has its answer, or was asked once more and has none yet."""
+    while (await world.get(f"/v1/jobs/{job}"))["state"] != "succeeded":
+        async with world.resources.database.transaction() as connection:
+            if await connection.fetchval("SELECT ask FROM job WHERE id = $1", job) == 2:
+                return
