@@ -32,7 +32,7 @@ demo: install ## from nothing to cited answers on this machine
 check: install ## lint, types, layering
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(RUN) mypy libs services tests bench
+	$(RUN) mypy libs services tests bench tools
 	$(RUN) lint-imports
 	$(RUN) python tools/contracts.py --check
 
@@ -46,7 +46,7 @@ test: install ## unit, contract, integration and end-to-end tests on the real se
 	$(RUN) pytest tests/contracts tests/integration tests/e2e
 
 .PHONY: contracts
-contracts: install ## write deploy/topics.yaml and docs/asyncapi.yaml anew from the code
+contracts: install ## write deploy/topics.yaml, docs/contracts and docs/errors.md anew from the code
 	$(RUN) python tools/contracts.py
 
 .PHONY: bench-retrieval bench-parse bench-answer bench-guard

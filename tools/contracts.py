@@ -1,6 +1,6 @@
 """Write the contracts from the code, and hold them to it.
 
-    python tools/contracts.py            write deploy/topics.yaml and docs/contracts/
+    python tools/contracts.py            write deploy/topics.yaml, docs/contracts/, docs/errors.md
     python tools/contracts.py --check    fail when they are not current
     python tools/contracts.py --break    write although a change is incompatible
 
@@ -18,8 +18,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compatibility import incompatible
+from penstock.api import errors
 from penstock.api.app import openapi
-
 from penstock.common import events
 from penstock.common.topics import TOPICS, Topic
 
@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 TOPICS_YAML = ROOT / "deploy/topics.yaml"
 ASYNCAPI = ROOT / "docs/contracts/asyncapi.json"
 OPENAPI = ROOT / "docs/contracts/openapi.json"
+ERRORS = ROOT / "docs/errors.md"
 EXAMPLES = ROOT / "tests/contracts/examples"
 
 
@@ -124,7 +125,12 @@ def main() -> int:
     if broken and not options.breaking:
         sys.stderr.write("incompatible changes:\n" + "".join(f"  {line}\n" for line in broken))
         return 1
-    wanted = {TOPICS_YAML: topics_yaml(), ASYNCAPI: _text(asynchronous), OPENAPI: _text(http)}
+    wanted = {
+        TOPICS_YAML: topics_yaml(),
+        ASYNCAPI: _text(asynchronous),
+        OPENAPI: _text(http),
+        ERRORS: errors.table() + "\n",
+    }
     stale = [p for p, text in wanted.items() if not p.exists() or p.read_text() != text]
     if options.check:
         for path in stale:

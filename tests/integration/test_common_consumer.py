@@ -35,7 +35,7 @@ def settings(servers: Servers) -> ServiceSettings:
 @pytest.fixture
 async def topic(servers: Servers) -> Topic[Body]:
     name = f"test.{uuid4().hex[:8]}.v1"
-    made = Topic(name, Body, "test", (), ("g",), "document", partitions=2)
+    made: Topic[Any] = Topic(name, Body, "test", (), ("g",), "document", partitions=2)
     await create_topics(servers.kafka, [made])
     return made
 

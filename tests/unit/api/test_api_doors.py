@@ -196,7 +196,7 @@ async def test_a_malformed_upload_is_a_clear_error(content_type: str, content: b
 
 
 def test_the_page_of_errors_is_up_to_date() -> None:
-    """`make docs` writes it from the table; the two cannot disagree."""
+    """`make contracts` writes it from the table; the two cannot disagree."""
     assert (DOCS / "errors.md").read_text() == table() + "\n"
 
 

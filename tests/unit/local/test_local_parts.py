@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from penstock.local.state import Lock, ProcessState, StackState, State, is_runni
 from penstock.local.topics import wanted
 
 
-def taken(*busy: int):
+def taken(*busy: int) -> Callable[[int], bool]:
     return lambda port: port not in busy
 
 

@@ -52,6 +52,11 @@ def create_app() -> FastAPI:
     return app
 
 
+def openapi() -> dict[str, Any]:
+    """The description of the HTTP interface, as `/openapi.json` serves it."""
+    return create_app().openapi()
+
+
 class Api:
     """What the process holds while it runs."""
 

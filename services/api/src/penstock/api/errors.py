@@ -1,6 +1,6 @@
 """Every error that the API answers with: RFC 9457 problems, one table of types.
 
-`docs/errors.md` is generated from it: `python -m penstock.api.errors > docs/errors.md`.
+`docs/errors.md` is written from it by `make contracts`, and `make check` compares them.
 """
 
 from dataclasses import dataclass
