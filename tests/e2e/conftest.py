@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from penstock.client import Penstock
 from penstock.local.credentials import Credentials
 from penstock.local.ports import free_port
+from penstock.local.postgres import ADMIN
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -81,7 +82,7 @@ class Running:
         password = (self.folder / "postgres" / "password").read_text().strip()
         host, port = str(self.state["postgres"]).split(":")
         connection = await asyncpg.connect(
-            host=host, port=int(port), user="postgres", password=password, database="penstock"
+            host=host, port=int(port), user=ADMIN, password=password, database="penstock"
         )
         try:
             yield connection

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from penstock.client.errors import PenstockError
-from penstock.client.files import document_id, walk
+from penstock.client.files import differences, scan, walk
 
 
 @pytest.fixture
@@ -41,9 +41,17 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         list(walk([tmp_path / "nowhere"]))
 
 
-def test_a_file_that_is_gone_still_has_its_id(folder: Path) -> None:
-    for name, path in walk([folder]):
-        path.unlink()
-        assert document_id(path, [folder]) == name
-    assert document_id(folder / ".git/config", [folder]) is None
-    assert document_id(Path("/elsewhere"), [folder]) is None
+def test_a_watch_sees_what_is_new_what_changed_and_what_is_gone(folder: Path) -> None:
+    before = scan([folder])
+    (folder / "new.txt").write_text("new")
+    (folder / "sub/b.pdf").write_text("longer than it was")
+    (folder / "a.md").unlink()
+    changed, gone = differences(before, scan([folder]))
+    assert sorted(changed) == ["new.txt", "sub/b.pdf"]
+    assert gone == ["a.md"]
+
+
+def test_a_watched_folder_that_is_gone_has_lost_all_its_documents(folder: Path) -> None:
+    before = scan([folder])
+    changed, gone = differences(before, scan([folder / "elsewhere"]))
+    assert (changed, gone) == ({}, ["a.md", "sub/b.pdf"])

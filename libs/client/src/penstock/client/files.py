@@ -1,6 +1,7 @@
 """Which files a `penstock publish` means, and what each document is called."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.client.errors import PenstockError
@@ -38,12 +39,30 @@ def _below(path: Path) -> Iterator[tuple[str, Path]]:
             yield relative.as_posix(), file
 
 
-def document_id(path: Path, roots: Iterable[Path]) -> str | None:
-    """What `walk(roots)` calls this file, even when it is gone already; None: not one of them."""
-    for root in roots:
-        if root.is_dir() and path.is_relative_to(root):
-            relative = path.relative_to(root)
-            return None if any(p.startswith(".") for p in relative.parts) else relative.as_posix()
-        if path == root:
-            return path.name
-    return None
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as it was when it was last looked at."""
+
+    path: Path
+    changed_ns: int
+    size: int
+
+
+def scan(paths: Iterable[Path]) -> dict[str, Seen]:
+    """Every document's file now, by document id; a path that is gone has none."""
+    found = {}
+    for name, path in walk([path for path in paths if path.exists()]):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        found[name] = Seen(path, status.st_mtime_ns, status.st_size)
+    return found
+
+
+def differences(
+    before: Mapping[str, Seen], now: Mapping[str, Seen]
+) -> tuple[dict[str, Path], list[str]]:
+    """What is to be published, and which documents' files have disappeared."""
+    changed = {name: seen.path for name, seen in now.items() if before.get(name) != seen}
+    return changed, sorted(before.keys() - now.keys())

@@ -66,6 +66,7 @@ class Stage:
         self._broker: KafkaBroker | None = None
         self._cluster = ""
         self._stopping = False
+        self._stuck: str | None = None
 
     def on(
         self,
@@ -159,7 +160,7 @@ class Stage:
         for loop in self._loops:
             if loop.done():
                 return f"the {loop.get_name()} loop has ended"
-        return None
+        return self._stuck
 
     # ------------------------------------------------------------ the loop
 
@@ -192,7 +193,14 @@ class Stage:
             route.active += 1
             task = asyncio.create_task(self._work(route, batch))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Nothing may be raised here: its records would stay unfinished, and be found by nobody."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._stuck = f"a record is stuck by a bug, see the log: {error!r}"[:500]
+            log.error("record_stuck", group=self.group, exc_info=error)
 
     async def _work(self, route: Route, batch: list[ConsumerRecord]) -> None:
         await self._handle(route, batch)
@@ -220,7 +228,7 @@ class Stage:
         readable: list[tuple[ConsumerRecord, Record[Any]]] = []
         for raw in batch:
             try:
-                record = self._read(route, raw)
+                record = await self._read_surely(route, raw)
             except PermanentError as error:
                 await self._dead_letter(route, raw, error)
                 continue
@@ -228,6 +236,25 @@ class Stage:
                 readable.append((raw, record))
         if readable:
             await self._attempt(route, readable)
+
+    async def _read_surely(self, route: Route, raw: ConsumerRecord) -> Record[Any] | None:
+        try:
+            return self._read(route, raw)
+        except PermanentError as error:
+            if error.type != "unknown_tenant":
+                raise
+        await self._catch_up()
+        return self._read(route, raw)
+
+    async def _catch_up(self) -> None:
+        for attempt in range(1, 1_000_000):
+            try:
+                await self._tables.catch_up()
+            except TransientError as error:
+                log.warning("tables_wait", error=str(error))
+                await asyncio.sleep(RETRY.pause(attempt))
+            else:
+                return
 
     def _read(self, route: Route, raw: ConsumerRecord) -> Record[Any] | None:
         """The record, or None when there is nothing left to do for it."""
@@ -259,6 +286,9 @@ class Stage:
                 await asyncio.sleep(RETRY.pause(attempts))
                 continue
             except PermanentError as error:
+                if error.type == "unknown_collection" and attempts == 1:
+                    await self._catch_up()
+                    continue
                 reason: PermanentError | None = error
                 cause: Exception = error
             except Exception as error:  # the one place: a bug must not stop the loop

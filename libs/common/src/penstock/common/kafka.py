@@ -144,6 +144,9 @@ class Cancellations:
         return tenant_and_job in self._jobs
 
 
+_TABLES = tuple(TopicPartition(t.name, 0) for t in (COLLECTION_CONFIGURED, JOB_CANCELLED))
+
+
 class TableReader:
     """Keeps `Collections` and `Cancellations` up to date: reads both topics from their start.
 
@@ -157,9 +160,10 @@ class TableReader:
         self._collections = collections
         self._cancelled = cancelled
         self._task: asyncio.Task[None] | None = None
+        self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
-        partitions = [TopicPartition(t.name, 0) for t in (COLLECTION_CONFIGURED, JOB_CANCELLED)]
+        partitions = list(_TABLES)
         consumer = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=None,
@@ -172,7 +176,30 @@ class TableReader:
         ends = await consumer.end_offsets(partitions)
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             await self._read(consumer, 200)
+        self._consumer = consumer
         self._task = asyncio.create_task(self._follow(consumer), name="tables")
+
+    async def catch_up(self) -> None:
+        """Return when everything that lies in the tables' topics now has been seen.
+
+        To be awaited before something is refused for not being in a table: whoever wrote it there
+        a moment ago is not to be told that it does not exist.
+        """
+        if self._consumer is None:
+            return
+        try:
+            ends = await self._consumer.end_offsets(list(_TABLES))
+            for partition, end in ends.items():
+                await self._seen(partition, end)
+        except KafkaError as error:
+            raise TransientError(f"Kafka is away: {error!r}") from error
+
+    async def _seen(self, partition: TopicPartition, end: int) -> None:
+        assert self._consumer is not None
+        while True:
+            if await self._consumer.position(partition) >= end:
+                return
+            await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
         if self._task is not None:

@@ -27,6 +27,12 @@ async def configure(
     return configured
 
 
+async def introduce(connection: asyncpg.Connection, tenant: str) -> CollectionConfigured | None:
+    """Give a tenant that has no collection its default one: that is what makes it known."""
+    known = await connection.fetchval("SELECT count(*) FROM collection WHERE tenant = $1", tenant)
+    return None if known else await configure(connection, tenant, NewCollection(name="default"))
+
+
 async def announce_all(connection: asyncpg.Connection) -> None:
     """At start: a cluster that was rebuilt learns again what there is."""
     rows = await connection.fetch("SELECT tenant, config FROM collection ORDER BY tenant, name")

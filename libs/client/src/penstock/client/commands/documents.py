@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from watchfiles import Change, awatch
+from watchfiles import awatch
 
 from penstock.client import files
 from penstock.client.client import Penstock
@@ -64,6 +64,7 @@ async def _publish(
 ) -> list[Followed]:
     assert found.kafka is not None
     assert found.blobs is not None
+    before = files.scan(paths) if watch else {}
     named = list(files.walk(paths))
     if not named and not watch:
         fail("no files there")
@@ -76,7 +77,7 @@ async def _publish(
         followed = list(publisher.followed.values())
         _report(followed, as_json)
         if watch:
-            await _watch(publisher, [p.resolve() for p in paths], fields)
+            await _watch(publisher, list(paths), fields, before)
     return followed
 
 
@@ -128,22 +129,33 @@ def _report(followed: Sequence[Followed], as_json: bool) -> None:
             errors.print(f"{f.document}: {f.error.message}", markup=False, highlight=False)
 
 
-async def _watch(publisher: TopicPublisher, roots: list[Path], fields: dict[str, Any]) -> None:
+async def _watch(
+    publisher: TopicPublisher,
+    roots: list[Path],
+    fields: dict[str, Any],
+    before: dict[str, files.Seen],
+) -> None:
+    """What differs from `before` is published or deleted, then what changes from now on.
+
+    The watcher only wakes us: comparing whole scans misses nothing, whatever came together.
+    """
     errors.print("watching; Ctrl-C ends it")
-    async for changes in awatch(*roots):
-        before = set(publisher.followed)
-        for change, name in sorted(changes, key=lambda c: c[1]):
-            path = Path(name)
-            document = files.document_id(path, roots)
-            if document is None:
-                continue
-            if change is Change.deleted:
-                await publisher.delete(document)
-            elif await asyncio.to_thread(path.is_file):
-                await publisher.submit(document, path, **fields)
+    first = True
+    async for changes in awatch(*roots, yield_on_timeout=True, rust_timeout=500):
+        if not changes and not first:
+            continue
+        first = False
+        now = await asyncio.to_thread(files.scan, roots)
+        changed, gone = files.differences(before, now)
+        before = now
+        known = set(publisher.followed)
+        for document, path in changed.items():
+            await publisher.submit(document, path, **fields)
+        for document in gone:
+            await publisher.delete(document)
         await publisher.follow(lambda: None)
-        for submission in set(publisher.followed) - before:
-            f = publisher.followed[submission]
+        for submission in set(publisher.followed) - known:
+            f = publisher.followed.pop(submission)
             reason = f": {f.error.message}" if f.error else ""
             console.print(f"{f.document}: {f.outcome}{reason}", markup=False, highlight=False)
 

@@ -6,7 +6,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from penstock.api.access import Anyone, Approver, Caller, Operator, hashed, new_key, split_key
-from penstock.api.collections import configure
+from penstock.api.collections import configure, introduce
 from penstock.api.errors import Problem
 from penstock.api.models import Decision, NewCollection, NewKey
 from penstock.api.proxy import pass_on
@@ -83,7 +83,7 @@ async def list_keys(
 
 @router.post("/v1/keys", status_code=201, tags=["keys"])
 async def make_key(new: NewKey, caller: Operator, shared: Shared) -> Response:
-    """Make a key. Its secret is shown in this response and nowhere again."""
+    """Make a key. Its secret is shown in this response and nowhere again. A new tenant gets its default collection with its first key."""
     tenant = new.tenant or caller.tenant
     if not caller.all_tenants and (new.all_tenants or tenant != caller.tenant):
         raise Problem(
@@ -99,6 +99,9 @@ async def make_key(new: NewKey, caller: Operator, shared: Shared) -> Response:
             key_id, tenant, new.name, hashed(named[1]), sorted(set(new.roles)),
             list(new.groups), new.all_tenants,
         )  # fmt: skip
+        introduced = await introduce(connection, tenant)
+    if introduced is not None:
+        shared.collections.apply(tenant, introduced.name, introduced)
     shown = new.model_dump() | {"id": key_id, "tenant": tenant, "key": key}
     shown["webhook_secret"] = secret_of(shared.settings, tenant, key_id)
     return JSON(shown, status_code=201)
