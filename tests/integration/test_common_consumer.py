@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from penstock.common import topics
@@ -319,3 +319,37 @@ async def test_records_of_cancelled_jobs_and_unknown_tenants_are_not_worked_on(
 
         await until(one_letter)
     assert seen.texts == ["mine"]
+
+
+@pytest.mark.parametrize("what", ["value", "job", "key", "message"])
+async def test_a_record_larger_than_may_be_sent_again_is_no_stone_in_the_pipe(
+    servers: Servers, settings: ServiceSettings, topic: Topic[Body], what: str
+) -> None:
+    """A compressed batch passes the broker's limit and comes out as megabytes."""
+
+    async def refuse(reason: str) -> None:
+        if len(reason) > 100_000:
+            raise PermanentError(f"no room for {reason}")
+
+    seen = Seen(refuse)
+    large = b"x" * 3_000_000
+    value = b'{"reason": "%s"}' % (large if what == "value" else large[:300_000])
+    headers = [("ce_job", large if what == "job" else b"j1")]
+    key = b"default/" + (large if what == "key" else b"a")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=servers.kafka, compression_type="gzip", max_request_size=10_000_000
+    )
+    async with running(settings, topic, seen) as stage, producer:
+        await producer.send_and_wait(topic.name, value, key=key, partition=0, headers=headers)
+        await publish(stage, topic, "after", "it", "comes", "more")
+        await until(lambda: len(seen.texts) >= 4)
+        await until(lambda: letters_are_there(servers, topic))
+        assert stage.why_not_ready() is None
+    (letter,) = await records_of(servers, topic.dead_letters("g"), 1)
+    told = dict(letter.headers)
+    assert int(told["dlq-offset"]) == 0
+    assert (letter.value == value) == ("dlq-omitted" not in told)
+
+
+async def letters_are_there(servers: Servers, topic: Topic[Body]) -> bool:
+    return bool(await records_of(servers, topic.dead_letters("g"), 1))

@@ -69,6 +69,11 @@ def test_a_null_value_is_a_delete_where_the_topic_says_so_and_an_error_elsewhere
         (record(b"{}", headers=(("ce_id", b"\xff\xfe"),)), "header ce_id is not UTF-8"),
         (record(b"{}", headers=(("ce_deadline", b"soon"),)), "ce_deadline is not an ISO 8601"),
         (record(b"{}", headers=(("ce_attempt", b"two"),)), "ce_attempt is not a whole number"),
+        (record(b"{}", headers=(("ce_attempt", b"9" * 5000),)), "ce_attempt is not a whole"),
+        (record(b"{}", headers=(("ce_id", b"a\0b"),)), "the id .ce_id. has NUL characters"),
+        (record(b"{}", headers=(("ce_job", b"j" * 513),)), "the job .ce_job. has NUL"),
+        (record(b"{}", headers=(("ce_tenant", b"t" * 300_000),)), "the tenant has NUL"),
+        (record(b"{}", key=b"acme/" + b"d" * 1537), "question id has NUL .* than 1536 bytes"),
         (record(b"{}", key=b"\xff"), "the key is not UTF-8"),
     ],
 )
@@ -115,3 +120,22 @@ def test_a_record_nobody_can_read_still_tells_whose_it_is() -> None:
     raw = record(b"\xff", key=b"acme/a", headers=(("ce_time", b"\xff"), ("ce_job", b"j1")))
     envelope = read_leniently(raw, cluster="c1", default_tenant="default")
     assert (envelope.tenant, envelope.job, envelope.subject) == ("acme", "j1", "a")
+
+
+@pytest.mark.parametrize("name", [b"a\0b", b"x" * 300_000])
+def test_a_name_that_no_store_keeps_gives_way_so_that_the_dead_letter_can_be_told_of(
+    name: bytes,
+) -> None:
+    sent = [(h, name) for h in ("ce_id", "ce_tenant", "ce_job", "ce_subject", "ce_attempt")]
+    envelope = read_leniently(
+        record(b"{}", headers=tuple(sent)), cluster="c1", default_tenant="default"
+    )
+    place = "c1/document.submitted.v1/3/42"
+    assert (envelope.id, envelope.tenant, envelope.job, envelope.subject) == (place,) * 4
+    assert envelope.attempt == 1
+
+
+def test_nobody_claims_another_position_but_in_a_topic_of_redriven_records() -> None:
+    claimed = (("dlq-partition", b"0"), ("dlq-offset", b"1"), ("dlq-timestamp", b"9" * 18))
+    got = read_submission(record(b'{"text": "x"}', headers=claimed))
+    assert got.position == Position(cluster="c1", partition=3, offset=42, at=1_700_000_000_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from penstock.common.failures import TransientError
+from penstock.common.failures import PermanentError, TransientError
 
 log = structlog.get_logger()
 
@@ -21,6 +21,11 @@ _AWAY = (
     asyncpg.InvalidAuthorizationSpecificationError,  # roles are not bootstrapped yet
     OSError,
     TimeoutError,
+)
+
+_BAD_INPUT = (
+    asyncpg.DataError,  # NUL in a text, a number out of range, no JSON
+    asyncpg.ProgramLimitExceededError,  # more than an index takes
 )
 
 Setup = Callable[[asyncpg.Connection], Awaitable[None]]
@@ -72,6 +77,7 @@ class Database:
 
         Raises:
             TransientError: Postgres is away, or the transaction lost a race: do it again.
+            PermanentError: a value is none that Postgres takes.
         """
         async with _classified(), self.pool.acquire() as connection, connection.transaction():
             yield connection
@@ -118,10 +124,18 @@ async def _classified() -> AsyncIterator[None]:
         yield
     except _AWAY as error:
         raise TransientError(f"Postgres: {error or type(error).__name__}") from error
+    except _BAD_INPUT as error:
+        raise _refused(error) from error
     except asyncpg.InterfaceError as error:
+        if isinstance(error, ValueError):  # bad input that asyncpg itself sees; its text quotes it
+            raise _refused(error) from error
         if "closed" in str(error) or "closing" in str(error):
             raise TransientError(f"Postgres: {error}") from error
         raise
+
+
+def _refused(error: Exception) -> PermanentError:
+    return PermanentError(f"Postgres cannot store this: {str(error)[:500]}")
 
 
 async def migrate(connection: asyncpg.Connection, schema: str, migrations: Path) -> None:

@@ -4,8 +4,10 @@ import time
 
 import structlog
 from aiokafka import ConsumerRecord
+from aiokafka.structs import RecordMetadata
+from pydantic import BaseModel, ValidationError
 
-from penstock.common.envelope import Envelope, Publication, position_of, read_leniently, split_key
+from penstock.common.envelope import Envelope, Publication, position_of, read_leniently
 from penstock.common.events import (
     DeadLetter,
     Event,
@@ -23,6 +25,12 @@ log = structlog.get_logger()
 
 PREFIX = "dlq-"
 """Of every header that dead-lettering adds; all of them stay on a redriven record."""
+
+OMITTED = "dlq-omitted"
+"""Header of a letter whose record was too large to be sent again: it lies where it lay."""
+
+_LONGEST_MESSAGE = 2000
+"""Characters; a message may quote what a sender wrote."""
 
 
 class DeadLetters:
@@ -49,26 +57,31 @@ class DeadLetters:
         envelope = read_leniently(raw, cluster=self._cluster, default_tenant=self._default_tenant)
         reason = error.type if isinstance(error, PermanentError) else "unclassified"
         message = str(error) if isinstance(error, PermanentError) else repr(error)
+        message = message[:_LONGEST_MESSAGE]
         headers = letter_headers(
             raw, topic.name, self._group, self._cluster, envelope, reason, message, attempts
         )
         name = topic.dead_letters(self._group)
-        metadata = await self._publisher.send(name, raw.key, raw.value, headers)
+        metadata = await self._send(name, raw, headers, envelope)
         log.error(
-            "dead_lettered", topic=topic.name, dlq=name, offset=metadata.offset,
-            reason=reason, error=message, tenant=envelope.tenant, job=envelope.job,
+            "dead_lettered", topic=topic.name, dlq=name, offset=metadata.offset, reason=reason,
+            error=message, tenant=envelope.tenant, job=envelope.job, subject=envelope.subject,
         )  # fmt: skip
         if stage is None:
             return
+        part = _part(raw)
         await self._publisher.publish(
             Publication(
                 JOB_PROGRESSED,
                 envelope.job,
                 envelope.next(),
                 JobProgressed(
-                    document=_document(topic, raw, envelope),
+                    document=envelope.subject if topic.key.endswith("/document") else None,
                     stage=stage,
                     state=ProgressState.DEAD_LETTERED,
+                    version=part.version,
+                    k=part.k,
+                    n=part.n,
                     attempt=envelope.attempt,
                     error=Failure(type=reason, message=message),
                     dead_letter=DeadLetter(
@@ -77,6 +90,20 @@ class DeadLetters:
                 ),
             )
         )
+
+    async def _send(
+        self, name: str, raw: ConsumerRecord, headers: list[tuple[str, bytes]], envelope: Envelope
+    ) -> RecordMetadata:
+        """The record as it is or, where it was compressed and is larger than we may send, without."""
+        try:
+            return await self._publisher.send(name, raw.key, raw.value, headers)
+        except PermanentError:
+            size = len(raw.value or b"")
+            happened = [(name, value) for name, value in headers if name.startswith(PREFIX)]
+            identity = {**_identity(envelope), "ce_subject": envelope.subject}
+            named = [(name, value.encode()) for name, value in identity.items()]
+            omitted = [*named, *happened, (OMITTED, str(size).encode())]
+            return await self._publisher.send(name, None, b"", omitted)
 
 
 def letter_headers(
@@ -98,10 +125,10 @@ def letter_headers(
         position = Position(
             cluster=cluster, partition=raw.partition, offset=raw.offset, at=raw.timestamp
         )
-    identity = {"ce_id": envelope.id, "ce_tenant": envelope.tenant, "ce_job": envelope.job}
+    identity = _identity(envelope)
     happened = {
         "reason": reason,
-        "exception": message[:2000],
+        "exception": message[:_LONGEST_MESSAGE],
         "topic": topic,
         "group": group,
         "cluster": position.cluster,
@@ -118,9 +145,20 @@ def letter_headers(
     )
 
 
-def _document(topic: Topic[Event], raw: ConsumerRecord, envelope: Envelope) -> str | None:
-    if not topic.key.endswith("/document"):
-        return None
-    if raw.key is None:
-        return envelope.subject
-    return split_key(raw.key.decode(errors="replace"))[1]
+def _identity(envelope: Envelope) -> dict[str, str]:
+    return {"ce_id": envelope.id, "ce_tenant": envelope.tenant, "ce_job": envelope.job}
+
+
+class _Part(BaseModel):
+    """What the value says of itself, when it can be read at all."""
+
+    version: int | None = None
+    k: int = 0
+    n: int = 1
+
+
+def _part(raw: ConsumerRecord) -> _Part:
+    try:
+        return _Part.model_validate_json(raw.value or b"{}")
+    except ValidationError:
+        return _Part()

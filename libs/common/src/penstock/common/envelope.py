@@ -16,9 +16,18 @@ from pydantic import ValidationError
 from penstock.common.events import Event, Position
 from penstock.common.failures import PermanentError
 from penstock.common.telemetry import current_traceparent
-from penstock.common.topics import Topic
+from penstock.common.topics import RETRY, Topic
 
 Body = TypeVar("Body", bound=Event)
+
+MOST_ID_BYTES = 512
+"""Longest id of an event or a job, and longest name of a tenant, in UTF-8."""
+
+MOST_SUBJECT_BYTES = 1536
+"""Longest document or question id: with the others it fits one key of a Postgres index."""
+
+_MOST_ATTEMPTS = 1_000_000
+_MOST_WHOLE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,11 @@ def read(
     texts = {name: _decode(value or b"", f"header {name}") for name, value in raw.headers}
     key = _decode(raw.key or b"", "the key")
     names = _names(texts, key, raw, cluster, default_tenant)
+    for what, name, most in names.bounded():
+        if not _usable(name, most):
+            raise PermanentError(
+                f"{what} has NUL characters or more than {most} bytes: {name[:100]!r}"
+            )
     envelope = Envelope(
         id=names.id,
         tenant=names.tenant,
@@ -135,7 +149,7 @@ def read(
         source=texts.get("ce_source", ""),
         time=_time(texts, "ce_time"),
         deadline=_time(texts, "ce_deadline"),
-        attempt=_whole(texts.get("ce_attempt", "1"), "ce_attempt"),
+        attempt=_whole(texts.get("ce_attempt", "1"), "ce_attempt", _MOST_ATTEMPTS),
         traceparent=texts.get("traceparent"),
     )
     return Record(
@@ -150,27 +164,36 @@ def read(
 
 
 def read_leniently(raw: ConsumerRecord, *, cluster: str, default_tenant: str) -> Envelope:
-    """Whose record this is, as far as it can be told of one that cannot be read."""
+    """Whose record this is, as far as it can be told of one that cannot be read.
+
+    A name that nobody could keep gives way to the place where the record lies.
+    """
     texts = {name: (value or b"").decode(errors="replace") for name, value in raw.headers}
     key = (raw.key or b"").decode(errors="replace")
-    attempt = texts.get("ce_attempt", "1")
-    names = _names(texts, key, raw, cluster, default_tenant)
-    return Envelope(
-        id=names.id,
-        tenant=names.tenant,
-        job=names.job,
-        subject=names.subject,
-        attempt=int(attempt) if attempt.isdecimal() else 1,
-        traceparent=texts.get("traceparent"),
+    place = _place(raw, cluster)
+    _id, tenant, job, subject = (
+        name if _usable(name, most) else place
+        for _, name, most in _names(texts, key, raw, cluster, default_tenant).bounded()
     )
+    try:
+        attempt = _whole(texts.get("ce_attempt", "1"), "ce_attempt", _MOST_ATTEMPTS)
+    except PermanentError:
+        attempt = 1
+    return Envelope(
+        id=_id, tenant=tenant, job=job, subject=subject, attempt=attempt,
+        traceparent=texts.get("traceparent"),
+    )  # fmt: skip
 
 
 def position_of(texts: Mapping[str, str], raw: ConsumerRecord, cluster: str) -> Position:
-    """Where the record lies, or, in a retry topic, where the original lies."""
-    if "dlq-offset" in texts:
+    """Where the record lies, or, in a retry topic, where the original lies.
+
+    Elsewhere nobody may say so: a publisher could put itself before or after everything.
+    """
+    if raw.topic.endswith(RETRY) and "dlq-offset" in texts:
         return Position(
             cluster=texts.get("dlq-cluster", cluster),
-            partition=_whole(texts["dlq-partition"], "dlq-partition"),
+            partition=_whole(texts.get("dlq-partition", ""), "dlq-partition", 2**31 - 1),
             offset=_whole(texts["dlq-offset"], "dlq-offset"),
             at=_whole(texts.get("dlq-timestamp", "0"), "dlq-timestamp"),
         )
@@ -184,11 +207,28 @@ class _Names:
     job: str
     subject: str
 
+    def bounded(self) -> tuple[tuple[str, str, int], ...]:
+        """Each with what it is called in a sentence, and the most bytes it may have."""
+        return (
+            ("the id (ce_id)", self.id, MOST_ID_BYTES),
+            ("the tenant", self.tenant, MOST_ID_BYTES),
+            ("the job (ce_job)", self.job, MOST_ID_BYTES),
+            ("the document or question id", self.subject, MOST_SUBJECT_BYTES),
+        )
+
+
+def _usable(name: str, most: int) -> bool:
+    return "\0" not in name and len(name.encode()) <= most
+
+
+def _place(raw: ConsumerRecord, cluster: str) -> str:
+    return f"{cluster}/{raw.topic}/{raw.partition}/{raw.offset}"
+
 
 def _names(
     texts: Mapping[str, str], key: str, raw: ConsumerRecord, cluster: str, default_tenant: str
 ) -> _Names:
-    event_id = texts.get("ce_id") or f"{cluster}/{raw.topic}/{raw.partition}/{raw.offset}"
+    event_id = texts.get("ce_id") or _place(raw, cluster)
     tenant, subject = split_key(key) if key else (None, event_id)
     return _Names(
         id=event_id,
@@ -226,12 +266,15 @@ def _time(texts: Mapping[str, str], name: str) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise PermanentError(f"header {name} is not an ISO 8601 time: {text!r}") from error
+        raise PermanentError(f"header {name} is not an ISO 8601 time: {text[:100]!r}") from error
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def _whole(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise PermanentError(f"header {name} is not a whole number: {text!r}") from error
+def _whole(text: str, name: str, most: int = _MOST_WHOLE) -> int:
+    """What is larger, no store keeps; -1 is Kafka's word for a time that it does not know."""
+    digits = text.removeprefix("-")
+    if not (
+        digits.isascii() and digits.isdecimal() and len(digits) <= 19 and -1 <= int(text) <= most
+    ):
+        raise PermanentError(f"header {name} is not a whole number up to {most}: {text[:100]!r}")
+    return int(text)

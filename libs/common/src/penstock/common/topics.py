@@ -13,6 +13,9 @@ Body = TypeVar("Body", bound=e.Event)
 
 DAY_MS = 24 * 3600 * 1000
 
+RETRY = ".retry"
+"""How the name of every topic of redriven records ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topic(Generic[Body]):
@@ -37,7 +40,7 @@ class Topic(Generic[Body]):
         return f"{self.name}.{group}.dlq"
 
     def retries(self, group: str) -> str:
-        return f"{self.name}.{group}.retry"
+        return f"{self.name}.{group}{RETRY}"
 
 
 _DOCUMENT = "tenant/document"

@@ -5,8 +5,7 @@ by version (architecture, section 4, rules 1 and 4), and only then is anything w
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +20,6 @@ from penstock.common.events import (
     DocumentRemoved,
     DocumentRetired,
 )
-from penstock.common.failures import PermanentError
 from penstock.common.topics import DOCUMENT_REMOVED
 from penstock.retrieve import removing, staging, writing
 from penstock.retrieve.cuts import Cut, assemble, check
@@ -70,7 +68,7 @@ class Index:
     async def _write(self, records: Sequence[Record[DocumentEmbedded]]) -> list[Publication[Any]]:
         collections = {target_of(r).key: r.value.collection for r in records}
         targets = {target_of(r) for r in records}
-        async with self._transaction() as connection:
+        async with self._database.transaction() as connection:
             removals = await writing.create_and_lock(connection, collections)
             before = await writing.standings(connection, targets, removals)
             accepted = [r for r in records if _accepted(r, before[target_of(r)])]
@@ -90,7 +88,7 @@ class Index:
         """Make documents unretrievable up to a version. A repeat announces the same again."""
         collections = {_key(r): r.value.collection for r in records}
         now = datetime.now(UTC)
-        async with self._transaction() as connection:
+        async with self._database.transaction() as connection:
             removals = await writing.create_and_lock(connection, collections)
             versions = _due(records, removals)
             if versions:
@@ -103,19 +101,11 @@ class Index:
 
     async def reject(self, records: Sequence[Record[DocumentRejected]]) -> list[Publication[Any]]:
         """Drop the staging of rejected versions and nothing else. Nothing to announce."""
-        async with self._transaction() as connection:
+        async with self._database.transaction() as connection:
             keys = (DocumentKey(r.envelope.tenant, r.value.document) for r in records)
             await writing.lock(connection, keys)
             await removing.reject(connection, records)
         return []
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        try:
-            async with self._database.transaction() as connection:
-                yield connection
-        except (asyncpg.DataError, asyncpg.ProgramLimitExceededError) as error:
-            raise PermanentError(f"Postgres cannot store this: {error}") from error
 
 
 def _slices(
