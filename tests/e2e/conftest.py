@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from penstock.client import Penstock
 from penstock.local.credentials import Credentials
@@ -89,18 +90,26 @@ class Running:
         finally:
             await connection.close()
 
+    async def _partitions(self, names: tuple[str, ...]) -> list[TopicPartition]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            described = await admin.describe_topics(list(names) or None)
+        finally:
+            await admin.close()
+        return [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            for partition in topic["partitions"]
+            if not topic["is_internal"]
+        ]
+
     async def records(self, *names: str) -> list[ConsumerRecord]:
         """Everything that lies in these topics now; all topics when none is named."""
+        partitions = await self._partitions(names)
         consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
         await consumer.start()
         try:
-            wanted = names or tuple(t for t in await consumer.topics() if not t.startswith("__"))
-            await consumer.topics()
-            partitions = [
-                TopicPartition(name, number)
-                for name in wanted
-                for number in consumer.partitions_for_topic(name) or ()
-            ]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)

@@ -48,11 +48,12 @@ async def test_every_store_and_topic_keeps_the_receipts_word(
     """After a delete no table, index or blob holds the document; the topics are named as such."""
     marker = f"zyx{uuid4().hex}"
     name = f"secret-{marker[:9]}.md"
-    text = f"# The vault\n\nThe vault of {marker} was opened in 1931 by two masons."
+    place = f"Hollin{uuid4().hex[:6]}"
+    text = f"# The vault\n\nThe vault of {place} was opened in 1931 with the word {marker}."
     body = {"id": name, "title": f"About {marker}", "text": text}
     job = await penstock.submit_documents([body])
     assert (await penstock.wait(job.id)).state == "succeeded"
-    answer = await penstock.ask(f"When was the vault of {marker} opened?")
+    answer = await penstock.ask(f"When was the vault of {place} opened?")
     assert marker in answer.text
     removal = await penstock.wait((await penstock.delete_document(name)).id)
     assert removal.state == "succeeded", removal

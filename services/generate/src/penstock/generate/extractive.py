@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from penstock.common.events import Passage
+from penstock.generate.asked import asked_for, forms_of
 from penstock.generate.sentences import Sentence, split_sentences
 from penstock.generate.terms import (
     AnswerType,
@@ -29,6 +30,8 @@ MAX_CANDIDATES = 12
 """Sentences that are embedded; at about 3 ms each (int8, 2 cores) the bound on the time it takes."""
 
 MAX_QUOTES = 3
+
+MAX_REASONS = 2
 
 MARGIN = 0.6
 """How far behind the best a further quote of an open answer may be, in the score of `extract`."""
@@ -61,10 +64,12 @@ class Weights:
     """Coverage at which the words alone speak as much for as against an answer."""
     enough_open: float = 0.75
     """The same for a question that does not ask for one fact."""
-    missing: float = -2.0
+    missing: float = -1.0
     """One fact: of the share of the question's words that no passage mentions."""
     missing_names: float = -4.0
     """Of the share of its names and identifiers that no passage mentions."""
+    missing_asked: float = -1.0
+    """One fact: when no passage mentions anything of what is asked for."""
 
 
 WEIGHTS = {
@@ -80,10 +85,16 @@ class Question:
     text: str
     terms: tuple[Term, ...]
     kind: AnswerType
+    asked: frozenset[str]
+    """Stems of the thing asked for, as opposed to what it is asked about."""
 
     @classmethod
     def read(cls, text: str) -> "Question":
-        return cls(text, tuple(question_terms(text)), answer_type(text))
+        return cls(text, tuple(question_terms(text)), answer_type(text), asked_for(text))
+
+    @property
+    def stems(self) -> frozenset[str]:
+        return frozenset(term.stem for term in self.terms) | self.asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,8 @@ class Candidate:
     """Share of the question's words in the sentence, its headings and title counting half."""
     offers: bool
     """It holds something of the type asked for."""
+    heading: bool = False
+    """Its passage's title or heading: evidence of what that is about, no answer by itself."""
 
     @property
     def lexical(self) -> float:
@@ -116,9 +129,9 @@ class Extract:
 def candidates(question: Question, passages: Sequence[Passage]) -> list[Candidate]:
     """At most `MAX_CANDIDATES` sentences, the likeliest by their words first."""
     read = [
-        _Read(index, sentence, frozenset(stems(sentence.text)), context)
+        _Read(index, sentence, *(forms_of(question.stems, words) for words in (text, context)))
         for index, passage in enumerate(passages)
-        for sentence, context in _in_context(passage)
+        for sentence, text, context in _in_context(passage)
     ]
     weights = _weights(question.terms, [item.words | item.context for item in read])
     found = [
@@ -127,6 +140,7 @@ def candidates(question: Question, passages: Sequence[Passage]) -> list[Candidat
             sentence=item.sentence,
             coverage=_coverage(weights, item.words, item.context),
             offers=offers(question.kind, item.sentence.text, question.text),
+            heading=item.sentence.text in _headings(passages[item.passage]),
         )
         for item in read
     ]
@@ -154,7 +168,8 @@ def extract(
         closeness: cosine similarity of each candidate to the question.
         threshold: of the confidence, below which nothing is quoted.
     """
-    if not found:
+    stating = [candidate for candidate in found if not candidate.heading]
+    if not stating:
         return Extract((), 0.0)
     score = {
         id(candidate): 2 * close
@@ -162,17 +177,17 @@ def extract(
         + candidate.lexical
         for candidate, close in zip(found, closeness, strict=True)
     }
-    ranked = sorted(found, key=lambda c: -score[id(c)])
+    nearest = max(stating, key=lambda c: score[id(c)])
+    ranked = _ranked(question, stating, score)
     best = ranked[0]
     closest = max(closeness)
     logit = max(
-        _by_meaning(passages, best, closest, weights), _by_words(question, best, closest, weights)
+        _by_meaning(passages, nearest, closest, weights),
+        _by_words(question, best, closest, weights),
     ) + _penalty(question, passages, weights)
     confidence = 1 / (1 + math.exp(-logit))
-    nearest = tuple(ranked[:MAX_QUOTES])
-    if confidence < threshold:
-        return Extract((), confidence, nearest)
-    return Extract(_quotes(question, ranked, score), confidence, nearest)
+    quotes = _quotes(question, ranked, score) if confidence >= threshold else ()
+    return Extract(quotes, confidence, tuple(ranked[:MAX_QUOTES]))
 
 
 def _by_meaning(
@@ -197,20 +212,34 @@ def _by_words(question: Question, best: Candidate, closest: float, weights: Weig
 
 
 def _penalty(question: Question, passages: Sequence[Passage], weights: Weights) -> float:
-    """For what the question names and the evidence never mentions."""
-    seen: set[str] = set()
-    for passage in passages:
-        seen.update(stems(passage.text), _context(passage))
+    """For what the question names or asks for and the evidence never mentions."""
+    seen = forms_of(question.stems, {word for passage in passages for word in _words(passage)})
     names = [term for term in question.terms if term.name or term.identifier]
     penalty = weights.missing_names * _share_missing(names, seen)
     if question.kind.short:
         penalty += weights.missing * _share_missing(question.terms, seen)
+        if question.asked and question.asked.isdisjoint(seen):
+            penalty += weights.missing_asked
     return penalty
 
 
 def _share_missing(terms: Sequence[Term], seen: AbstractSet[str]) -> float:
     total = sum(term.weight for term in terms)
     return sum(term.weight for term in terms if term.stem not in seen) / total if total else 0.0
+
+
+def _ranked(
+    question: Question, found: Sequence[Candidate], score: dict[int, float]
+) -> list[Candidate]:
+    """Best first; a fact that was asked for goes before a sentence as close that holds none."""
+    ranked = sorted(found, key=lambda c: -score[id(c)])
+    if question.kind is AnswerType.OPEN:
+        return ranked
+    # A reason may stand in words far from the question's; a fact stands beside them.
+    least = -math.inf if question.kind is AnswerType.REASON else score[id(ranked[0])] - MARGIN
+    same = [c for c in ranked if c.passage == ranked[0].passage and score[id(c)] >= least]
+    first = [c for c in same if c.offers][:1]
+    return first + [c for c in ranked if c not in first]
 
 
 def _quotes(
@@ -221,9 +250,10 @@ def _quotes(
     if question.kind.short:
         return (best,)
     same = [candidate for candidate in ranked if candidate.passage == best.passage]
-    chosen = [c for c in same if score[id(c)] >= score[id(best)] - MARGIN][:MAX_QUOTES]
-    if not any(c.offers for c in chosen):  # a "why" is answered by the sentence with the reason
-        chosen[1:] = [c for c in same if c.offers][: MAX_QUOTES - 1] or chosen[1:]
+    if question.kind is AnswerType.REASON and best.offers:
+        chosen = [c for c in same if c.offers][:MAX_REASONS]
+    else:
+        chosen = [c for c in same if score[id(c)] >= score[id(best)] - MARGIN][:MAX_QUOTES]
     return tuple(sorted(chosen, key=lambda c: c.sentence.start))
 
 
@@ -235,19 +265,26 @@ class _Read:
     context: frozenset[str]
 
 
-def _in_context(passage: Passage) -> Iterator[tuple[Sentence, frozenset[str]]]:
-    """Each sentence with the words of what it stands under: title, headings, a heading line."""
-    outer = _context(passage)
+def _in_context(
+    passage: Passage,
+) -> Iterator[tuple[Sentence, frozenset[str], frozenset[str]]]:
+    """Each sentence, its words, and those of what it stands under: title, headings, a heading."""
+    outer = frozenset(stems(" ".join(_headings(passage))))
     context = outer
     for sentence in split_sentences(passage.text):
+        words = frozenset(stems(sentence.text))
         if sentence.heading:
-            context = outer | frozenset(stems(sentence.text))
+            context = outer | words
         else:
-            yield sentence, context
+            yield sentence, words, context
 
 
-def _context(passage: Passage) -> frozenset[str]:
-    return frozenset(stems(" ".join((passage.title or "", *passage.heading_path))))
+def _headings(passage: Passage) -> tuple[str, ...]:
+    return (passage.title or "", *passage.heading_path)
+
+
+def _words(passage: Passage) -> list[str]:
+    return stems(" ".join((*_headings(passage), passage.text)))
 
 
 def _weights(terms: Sequence[Term], sentences: Sequence[frozenset[str]]) -> dict[str, float]:

@@ -12,196 +12,23 @@ import Stemmer
 _STEMMER = Stemmer.Stemmer("english")
 _TOKEN = re.compile(r"\w+(?:[-_./@:]\w+)*")
 _PART = re.compile(r"[^\W_]+")
-_STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "there",
-        "here",
-        "it",
-        "its",
-        "he",
-        "she",
-        "they",
-        "them",
-        "his",
-        "her",
-        "their",
-        "we",
-        "our",
-        "us",
-        "you",
-        "your",
-        "i",
-        "my",
-        "me",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "do",
-        "does",
-        "did",
-        "done",
-        "doing",
-        "has",
-        "have",
-        "had",
-        "having",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "can",
-        "could",
-        "may",
-        "might",
-        "must",
-        "of",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "with",
-        "from",
-        "to",
-        "into",
-        "onto",
-        "over",
-        "under",
-        "about",
-        "as",
-        "and",
-        "or",
-        "but",
-        "if",
-        "than",
-        "then",
-        "so",
-        "not",
-        "no",
-        "nor",
-        "only",
-        "own",
-        "same",
-        "s",
-        "t",
-        "ll",
-        "re",
-        "ve",
-        "d",
-        "m",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "what",
-        "when",
-        "where",
-        "why",
-        "how",
-        "many",
-        "much",
-        "any",
-        "some",
-        "each",
-        "every",
-        "all",
-        "both",
-        "either",
-        "also",
-        "just",
-        "very",
-        "too",
-        "more",
-        "most",
-        "such",
-        "up",
-        "out",
-        "off",
-        "down",
-        "again",
-        "once",
-        "during",
-        "before",
-        "after",
-        "between",
-        "through",
-        "because",
-        "until",
-        "while",
-        "let",
-        "please",
-        "tell",
-        "give",
-        "show",
-        "know",
-        "say",
-        "get",
-    ]
+STOP_WORDS = frozenset(
+    """
+    a an the this that these those there here it its he she they them his her their we our us
+    you your i my me is are was were be been being am do does did done doing has have had
+    having will would shall should can could may might must of in on at by for with from to
+    into onto over under about as and or but if than then so not no nor only own same s t ll
+    re ve d m which who whom whose what when where why how many much any some each every all
+    both either also just very too more most such up out off down again once during before
+    after between through because until while let please tell give show know say get
+    """.split()
 )
-_LIGHT_WORDS = frozenset(
-    [
-        "use",
-        "make",
-        "take",
-        "go",
-        "come",
-        "need",
-        "want",
-        "mean",
-        "call",
-        "name",
-        "work",
-        "help",
-        "happen",
-        "find",
-        "become",
-        "keep",
-        "put",
-        "set",
-        "see",
-        "look",
-        "try",
-        "start",
-        "begin",
-        "first",
-        "last",
-        "new",
-        "old",
-        "good",
-        "long",
-        "big",
-        "high",
-        "kind",
-        "type",
-        "sort",
-        "way",
-        "thing",
-        "one",
-        "two",
-        "part",
-        "different",
-        "example",
-        "year",
-        "day",
-        "time",
-        "people",
-        "person",
-        "place",
-        "number",
-        "amount",
-    ]
+LIGHT_WORDS = frozenset(
+    """
+    use make take go come need want mean call name work help happen find become keep put set
+    see look try start begin first last new old good long big high kind type sort way thing
+    one two part different example year day time people person place number amount
+    """.split()
 )
 
 
@@ -247,7 +74,7 @@ _ANSWERS: dict[AnswerType, re.Pattern[str]] = {
         r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b|"
         r"\b(?:century|noon|midnight|quarter|spring|summer|autumn|winter|daily|weekly|monthly|"
         rf"yearly|annually|o'clock)\b|(?:{_NUMBER})\D{{0,12}}\b(?:second|minute|hour|day|week|month|"
-        r"year|decade)s?\b",
+        r"year|decade)s?\b|\b(?:second|minute|hour|day|week|month|year)s\b[^|:\d]{0,20}:\s*\d",
         re.IGNORECASE,
     ),
     AnswerType.NUMBER: re.compile(_NUMBER, re.IGNORECASE),
@@ -286,7 +113,7 @@ _QUESTIONS: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
         re.compile(r"\bhow (?:many|much|big|old|far|tall|high|heavy|fast|deep|wide|large|hot|cold|thick)\b|\bwhat (?:number|percentage|percent)\b|\b(?:phone|telephone) number\b"),
     ),
     (AnswerType.PERSON, re.compile(r"^\W*(?:who|whom|whose)\b|\b(?:by|to|from|with|for) whom\b")),
-    (AnswerType.REASON, re.compile(r"^\W*why\b|\bwhat (?:caused|causes|led to)\b|\breasons?\b")),
+    (AnswerType.REASON, re.compile(r"^\W*why\b|\bwhat (?:caused|causes|led to)\b|\b(?:reasons?|causes? of)\b")),
     (AnswerType.PLACE, re.compile(r"^\W*where\b|\bin (?:what|which) (?:city|country|state|town|building|room)\b")),
 )  # fmt: skip
 
@@ -300,6 +127,8 @@ def offers(kind: AnswerType, sentence: str, question: str) -> bool:
     """Whether the sentence holds something of the kind that the question did not bring itself."""
     if kind is AnswerType.OPEN:
         return True
+    if kind is AnswerType.REASON:  # the question may say "cause" itself
+        return bool(_ANSWERS[kind].search(sentence))
     asked = {token.casefold() for token in _TOKEN.findall(question)}
     return any(
         not {token.casefold() for token in _TOKEN.findall(match.group())} <= asked
@@ -329,8 +158,13 @@ _IRREGULAR = {
 
 
 @lru_cache(maxsize=65536)
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     return str(_STEMMER.stemWord(_IRREGULAR.get(word, word)))
+
+
+def tokens(text: str) -> list[str]:
+    """Words and identifiers of `text` as written, in order."""
+    return _TOKEN.findall(normalised(text))
 
 
 def normalised(text: str) -> str:
@@ -340,40 +174,40 @@ def normalised(text: str) -> str:
 def stems(text: str) -> list[str]:
     """Every word of `text` as a stem, identifiers whole and in parts, in order."""
     found: list[str] = []
-    for token in _TOKEN.findall(normalised(text)):
+    for token in tokens(text):
         lowered = token.casefold()
         parts = _PART.findall(lowered)
-        found.extend(_stem(part) for part in parts)
+        found.extend(stem(part) for part in parts)
         if len(parts) > 1:
             found.append(lowered)
     return found
 
 
 def content_stems(text: str) -> list[str]:
-    return [_stem(word) for word in _words(text) if word not in _STOP_WORDS]
+    return [stem(word) for word in _words(text) if word not in STOP_WORDS]
 
 
 def _words(text: str) -> Iterable[str]:
-    for token in _TOKEN.findall(normalised(text)):
+    for token in tokens(text):
         yield from _PART.findall(token.casefold())
 
 
 def question_terms(question: str) -> list[Term]:
     """The content words of a question, each once, with a weight known before any evidence."""
     terms: dict[str, Term] = {}
-    for index, token in enumerate(_TOKEN.findall(normalised(question))):
+    for index, token in enumerate(tokens(question)):
         parts = _PART.findall(token.casefold())
         identifier = any(c.isdigit() for c in token) and len(token) > 1
-        name = index > 0 and token[0].isupper() and token.casefold() not in _STOP_WORDS
+        name = index > 0 and token[0].isupper() and token.casefold() not in STOP_WORDS
         if len(parts) > 1 and identifier:
             terms.setdefault(token.casefold(), Term(token.casefold(), 2.0, identifier=True))
             continue
         for part in parts:
-            if (part in _STOP_WORDS and not name) or (
+            if (part in STOP_WORDS and not name) or (
                 len(part) == 1 and not part.isdigit() and not name
             ):
                 continue
-            weight = 2.0 if identifier else 1.6 if name else 0.5 if part in _LIGHT_WORDS else 1.0
-            stem = _stem(part)
-            terms.setdefault(stem, Term(stem, weight, identifier=identifier, name=name))
+            weight = 2.0 if identifier else 1.6 if name else 0.5 if part in LIGHT_WORDS else 1.0
+            term = Term(stem(part), weight, identifier=identifier, name=name)
+            terms.setdefault(term.stem, term)
     return list(terms.values())
