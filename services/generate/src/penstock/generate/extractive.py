@@ -64,11 +64,11 @@ class Weights:
     """Coverage at which the words alone speak as much for as against an answer."""
     enough_open: float = 0.75
     """The same for a question that does not ask for one fact."""
-    missing: float = -1.0
+    missing: float = -0.5
     """One fact: of the share of the question's words that no passage mentions."""
     missing_names: float = -4.0
     """Of the share of its names and identifiers that no passage mentions."""
-    missing_asked: float = -1.0
+    missing_asked: float = -3.0
     """One fact: when no passage mentions anything of what is asked for."""
 
 
