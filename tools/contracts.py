@@ -1,6 +1,6 @@
 """Write the contracts from the code, and hold them to it.
 
-    python tools/contracts.py            write deploy/topics.yaml, docs/contracts/, docs/errors.md
+    python tools/contracts.py            write deploy/topics.yaml and docs/{contracts,errors,settings}
     python tools/contracts.py --check    fail when they are not current
     python tools/contracts.py --break    write although a change is incompatible
 
@@ -22,12 +22,14 @@ from penstock.api import errors
 from penstock.api.app import openapi
 from penstock.common import events
 from penstock.common.topics import TOPICS, Topic
+from settings_page import settings_page
 
 ROOT = Path(__file__).parent.parent
 TOPICS_YAML = ROOT / "deploy/topics.yaml"
 ASYNCAPI = ROOT / "docs/contracts/asyncapi.json"
 OPENAPI = ROOT / "docs/contracts/openapi.json"
 ERRORS = ROOT / "docs/errors.md"
+SETTINGS = ROOT / "docs/settings.md"
 EXAMPLES = ROOT / "tests/contracts/examples"
 
 
@@ -130,6 +132,7 @@ def main() -> int:
         ASYNCAPI: _text(asynchronous),
         OPENAPI: _text(http),
         ERRORS: errors.table() + "\n",
+        SETTINGS: settings_page(),
     }
     stale = [p for p, text in wanted.items() if not p.exists() or p.read_text() != text]
     if options.check:

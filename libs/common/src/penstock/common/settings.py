@@ -5,21 +5,30 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+CONFIG = SettingsConfigDict(
+    env_prefix="PENSTOCK_", extra="ignore", frozen=True, use_attribute_docstrings=True
+)
+"""Docstrings of fields become their descriptions, which docs/settings.md is made of."""
+
 
 class KafkaSettings(BaseSettings):
     """How to reach the brokers."""
 
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", frozen=True)
+    model_config = CONFIG
 
     kafka: str = "127.0.0.1:9092"
     """Bootstrap servers, comma-separated."""
     kafka_security: str = "PLAINTEXT"
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     kafka_username: str | None = None
+    """For SASL."""
     kafka_password: SecretStr | None = None
     kafka_mechanism: str = "SCRAM-SHA-512"
+    """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
     kafka_ca: Path | None = None
+    """Certificates to trust, PEM; absent: those of the system."""
     default_tenant: str = "default"
+    """Of records whose key and headers name none."""
 
 
 class ServiceSettings(KafkaSettings):
@@ -28,9 +37,11 @@ class ServiceSettings(KafkaSettings):
     service_secret: SecretStr
     """Signs the tokens between services; at least 32 characters; the same for all of them."""
     host: str = "127.0.0.1"
+    """Where health, metrics and inner doors listen."""
     port: int = 0
-    """Of health, metrics and inner doors; 0: any free one."""
+    """0: any free one."""
     log_level: str = "info"
+    """debug, info, warning or error."""
     grace_s: float = Field(default=10.0, ge=0)
     """How long a stop waits for what is in flight, seconds."""
 
@@ -39,10 +50,13 @@ class DatabaseSettings(ServiceSettings):
     database: SecretStr
     """postgresql://role:password@host:port/name, the role of this service alone."""
     database_pool: int = Field(default=4, ge=1)
+    """Connections at most."""
 
 
 class BlobSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="ignore", frozen=True)
+    model_config = CONFIG
 
     blobs: Path = Path(".penstock/blobs")
+    """The folder of the blob store, the same for all who use it."""
     max_document_bytes: int = 64 * 1024 * 1024
+    """A larger document is refused at the door, or fails."""

@@ -7,9 +7,13 @@ from penstock.common.settings import BlobSettings, DatabaseSettings
 
 class ApiSettings(DatabaseSettings, BlobSettings):
     port: int = 8080
+    """The API's own."""
     database_pool: int = Field(default=10, ge=2)
+    """Connections at most."""
     searcher_url: str = "http://127.0.0.1:8081"
+    """The searcher's inner door."""
     guard_url: str = "http://127.0.0.1:8082"
+    """The inner door of `guard documents`: quarantine."""
     open_on_loopback: bool = False
     """Requests from this machine need no key: the embedded stack, never a server."""
     operator_key: SecretStr | None = None

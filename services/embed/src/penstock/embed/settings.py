@@ -10,6 +10,7 @@ class EmbedSettings(ServiceSettings):
     """Beside these, `penstock.models.ModelSettings` says what runs the model and how."""
 
     embed_model: str = DEFAULT_MODEL
+    """The model of this process; a document whose collection has another becomes a dead letter."""
     embed_batch: int = Field(default=16, ge=1)
     """Records embedded together. More fill the cores better, but a small document waits for the
     batch it is in: 16 full records are 1,024 chunks, a quarter of a minute on two cores."""
