@@ -1,24 +1,22 @@
 """How well the extractive answerer abstains and quotes, and how long it takes.
 
-    uv run python bench/answer.py            # PENSTOCK_DATA, default ../shared/data; QUICK=1 for a part
+    python bench/answer.py            # 600 questions; under a minute
+    QUICK=1 python bench/answer.py    # the half that chose nothing; half of that
 
 Every question gets the passage that comes with it (which answers it or does not) and the five
 passages of other questions that lie nearest, ranked by similarity: what a search would hand over.
 Weights were chosen on the half of the questions whose id hashes to an even number; the figures
-that count are those of the other half.
+that count are those of the other half. Ends with status 1 below a floor: the floors come from the
+first honest run and are never lowered.
 """
 
 import asyncio
 import hashlib
-import json
-import os
 import re
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,30 +26,34 @@ from penstock.generate.extractive import DEFAULT_WEIGHTS, WEIGHTS, Question, can
 from penstock.models.opening import open_embedder
 from penstock.models.ports import Embedder, Vectors
 from penstock.models.text import embedded_text
+from reporting import QUICK, begin, finish, rows
 
-DATA = Path(os.environ.get("PENSTOCK_DATA", "../shared/data")) / "rag_qa/clapnq_dev/questions.jsonl"
-QUICK = bool(os.environ.get("QUICK"))
+QUESTIONS = "rag_qa/clapnq_dev/questions.jsonl"
+FLOORS = {"answer.abstain_balanced_accuracy": 0.78, "answer.quote_overlap": 0.53}
 TOP_K = 6
+
+Results = list[tuple[dict[str, Any], str]]
+"""A row of the set and what was quoted; empty: abstained."""
 
 
 def chosen_half(question_id: str) -> bool:
     return int(hashlib.sha256(question_id.encode()).hexdigest(), 16) % 2 == 0
 
 
-def passages(row: int, rows: Sequence[dict[str, Any]], similarity: Vectors) -> list[Passage]:
+def passages(row: int, given: Sequence[dict[str, Any]], similarity: Vectors) -> list[Passage]:
     """The row's own passage and the nearest others, best first."""
-    own = rows[row]["passages"][0]["text"]
+    own = given[row]["passages"][0]["text"]
     others = (
         int(i)
         for i in np.argsort(-similarity)
-        if i != row and rows[int(i)]["passages"][0]["text"] != own
+        if i != row and given[int(i)]["passages"][0]["text"] != own
     )
     kept = sorted([row, *(next(others) for _ in range(TOP_K - 1))], key=lambda i: -similarity[i])
     return [
         Passage(
             chunk_id=str(i), document_id=str(i), version=1, score=float(similarity[i]), rank=rank,
-            title=rows[i]["passages"][0]["title"], text=rows[i]["passages"][0]["text"],
-            span=TextSpan(start=0, end=len(rows[i]["passages"][0]["text"])),
+            title=given[i]["passages"][0]["title"], text=given[i]["passages"][0]["text"],
+            span=TextSpan(start=0, end=len(given[i]["passages"][0]["text"])),
             dense_score=float(similarity[i]),
         )
         for rank, i in enumerate(kept, 1)
@@ -79,7 +81,7 @@ async def answer(
     return quoted, (time.perf_counter() - started) * 1000
 
 
-def figures(results: Sequence[tuple[dict[str, Any], str]]) -> dict[str, float]:
+def figures(results: Results) -> dict[str, float]:
     answerable = [(row, quoted) for row, quoted in results if row["answerable"]]
     others = [(row, quoted) for row, quoted in results if not row["answerable"]]
     quoted_share = sum(bool(quoted) for _, quoted in answerable) / len(answerable)
@@ -94,44 +96,51 @@ def figures(results: Sequence[tuple[dict[str, Any], str]]) -> dict[str, float]:
     }
 
 
-async def main() -> None:
-    if not DATA.exists():
-        sys.exit(f"{DATA} is absent: set PENSTOCK_DATA to the folder of the public evaluation data")
-    with DATA.open() as lines:
-        rows = [json.loads(line) for line in lines]
-    asked = [i for i in range(len(rows)) if not QUICK or not chosen_half(rows[i]["id"])]
+async def run(asked: Sequence[int], given: Sequence[dict[str, Any]]) -> tuple[Results, list[float]]:
+    """What was quoted for each of the questions `asked` (rows of `given`), and milliseconds."""
+    results, times = [], []
     async with open_embedder() as embedder:
-        shown = [row["passages"][0] for row in rows]
+        shown = [row["passages"][0] for row in given]
         matrix = await embedder.embed_documents(
             [embedded_text(p["title"], (), p["text"]) for p in shown]
         )
-        results, times = [], []
         for i in asked:
-            vector = await embedder.embed_query(rows[i]["question"])
-            evidence = passages(i, rows, matrix @ vector)
-            quoted, took = await answer(rows[i]["question"], vector, evidence, embedder)
-            results.append((rows[i], quoted))
+            vector = await embedder.embed_query(given[i]["question"])
+            evidence = passages(i, given, matrix @ vector)
+            quoted, took = await answer(given[i]["question"], vector, evidence, embedder)
+            results.append((given[i], quoted))
             times.append(took)
-    held = figures([r for r in results if not chosen_half(r[0]["id"])])
-    halves = {"held out": held}
-    if not QUICK:
+    return results, times
+
+
+async def measure(*, quick: bool) -> dict[str, float]:
+    """The figures of the last line; prints the table."""
+    given = list(rows(QUESTIONS))
+    asked = [i for i, row in enumerate(given) if not quick or not chosen_half(row["id"])]
+    results, times = await run(asked, given)
+    halves = {"held out": figures([r for r in results if not chosen_half(r[0]["id"])])}
+    if not quick:
         halves["chosen on"] = figures([r for r in results if chosen_half(r[0]["id"])])
+    held = halves["held out"]
     for name in held:
         print(f"{name:28}", *(f"{half}: {values[name]:8.3f}" for half, values in halves.items()))
     p50 = statistics.median(times)
     p95 = statistics.quantiles(times, n=20)[-1]
     print(f"{'answer, ms':28} p50: {p50:.1f}  p95: {p95:.1f}")
-    print(
-        json.dumps(
-            {
-                "answer.abstain_balanced_accuracy": round(held["abstain_balanced_accuracy"], 4),
-                "answer.quote_overlap": round(held["quote_overlap"], 4),
-                "answer.p50_ms": round(p50, 1),
-                "answer.p95_ms": round(p95, 1),
-            }
-        )
-    )
+    return {
+        "answer.abstain_balanced_accuracy": round(held["abstain_balanced_accuracy"], 4),
+        "answer.quote_overlap": round(held["quote_overlap"], 4),
+        "answer.p50_ms": round(p50, 1),
+        "answer.p95_ms": round(p95, 1),
+    }
+
+
+def main() -> None:
+    begin(__doc__, QUESTIONS).parse_args()
+    if QUICK:
+        print("quick form: the held-out half of the questions, whole")
+    finish(asyncio.run(measure(quick=QUICK)), at_least=FLOORS)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

@@ -1,6 +1,6 @@
 """Speed and fidelity of the embedder on this machine's cores.
 
-Usage: python bench/embedding.py [MODEL…]      (QUICK=1: fewer texts and rounds)
+    python bench/embedding.py [MODEL…]      # QUICK=1: fewer texts and rounds
 
 Texts: windows of 70 to 190 tokens out of the Python Enhancement Proposals. Arms take turns, and
 ratios are medians over the rounds, because the machine may be busy:
@@ -13,22 +13,16 @@ handler                    the embed process without Kafka: events in, events wi
 """
 
 import asyncio
-import gzip
-import json
-import logging
 import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import structlog
 
 from penstock.common.envelope import Envelope, Record, headers
 from penstock.common.events import (
@@ -44,6 +38,7 @@ from penstock.embed.handlers import embed_documents
 from penstock.embed.settings import EmbedSettings
 from penstock.models import (
     DEFAULT_MODEL,
+    MODELS,
     ModelSettings,
     ModelSpec,
     Tokenizer,
@@ -56,25 +51,22 @@ from penstock.models.batching import pack, padded, restore
 from penstock.models.cache import model_files
 from penstock.models.onnx import OnnxEmbedder, load_session, usable_cores
 from penstock.models.pooling import pool
+from reporting import QUICK, begin, finish, rows
 
-QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = 7 if QUICK else 9
 TEXTS = 120 if QUICK else 300
 FIDELITY_TEXTS = 600
 QUERIES = 60
 BUDGETS = (800, 1600)
 PER_CORE = "raw, one run per core"
-CORPUS = (
-    Path(os.environ.get("PENSTOCK_DATA", "../shared/data")) / "corpus/python_peps/corpus.jsonl.gz"
-)
+CORPUS = "corpus/python_peps/corpus.jsonl.gz"
 
 Arm = Callable[[list[str]], Awaitable[object]]
 
 
 def windows(tokens: Tokenizer, count: int) -> list[str]:
     """Texts of 70 to 190 tokens, the same ones in every run."""
-    with gzip.open(CORPUS, "rt") as file:
-        documents = [json.loads(line)["text"] for line in file]
+    documents = [row["text"] for row in rows(CORPUS)]
     chance = random.Random(7)
     chance.shuffle(documents)
     texts: list[str] = []
@@ -300,16 +292,19 @@ async def bench(model: str) -> dict[str, float]:
     return result
 
 
-async def main(models: list[str]) -> None:
-    if not CORPUS.exists():
-        sys.exit(f"needs {CORPUS}: set PENSTOCK_DATA to the folder of data sets")
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    flat: dict[str, float | str | int] = {"bench": "embedding", "cores": usable_cores()}
+async def run(models: list[str]) -> dict[str, float | str]:
+    flat: dict[str, float | str] = {"bench": "embedding", "cores": usable_cores()}
     for model in models:
         for name, value in (await bench(model)).items():
             flat[f"{model}.{name}"] = round(value, 4)
-    print(json.dumps(flat))
+    return flat
+
+
+def main() -> None:
+    parser = begin(__doc__, CORPUS)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of: {', '.join(MODELS)}")
+    finish(asyncio.run(run(parser.parse_args().models or [DEFAULT_MODEL])))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:] or [DEFAULT_MODEL]))
+    main()

@@ -1,6 +1,10 @@
 """What guard finds on public sets, what it cries wolf at, and what it costs.
 
-QUICK=1 takes a part of the larger sets. Every figure is of the packaged default policy:
+    python bench/guard.py            # two minutes
+    QUICK=1 python bench/guard.py    # a quarter of a minute: parts of the larger sets
+
+The figures are development figures: rules were written and thresholds set with them in view. All
+are of the packaged default policy:
 
 BIPIA          each attack put at the start, middle or end of real e-mails, tables and code, cut
                into chunks as ingest would; found: an injection finding that overlaps the attack.
@@ -14,16 +18,11 @@ SummEdits      is a summary carried by its document? The threshold is chosen on 
 speed          batches of 64 chunks of 75 tokens (350 characters) through the whole document gate.
 """
 
-import gzip
 import hashlib
-import json
-import os
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 from penstock.common.events import (
@@ -45,9 +44,8 @@ from penstock.guard.policy import load_all
 from penstock.guard.presidio import recognisers
 from penstock.guard.spacy_names import SpacyNames
 from penstock.guard.words import sentences
+from reporting import QUICK, begin, finish, rows
 
-DATA = Path(os.environ.get("PENSTOCK_DATA", "../shared/data"))
-QUICK = bool(os.environ.get("QUICK"))
 CHUNK = 900
 """Characters of a chunk in the injection sets: about 220 tokens."""
 SMALL_CHUNK = 350
@@ -72,13 +70,6 @@ class Report:
     def add(self, name: str, value: float, what: str) -> None:
         self.figures[f"guard.{name}"] = round(value, 4)
         print(f"{name:34} {value:9.3f}   {what}", flush=True)
-
-
-def rows(path: str) -> Iterator[dict[str, Any]]:
-    raw = (DATA / path).read_bytes()
-    text = gzip.decompress(raw) if path.endswith(".gz") else raw
-    for line in text.splitlines():
-        yield json.loads(line)
 
 
 def batch(texts: Sequence[str]) -> DocumentChunked:
@@ -295,8 +286,12 @@ def share(truths: Iterable[bool]) -> float:
 
 
 def main() -> None:
-    if not (DATA / "injection").is_dir():
-        sys.exit(f"the data sets are not there: {DATA} (set PENSTOCK_DATA)")
+    begin(__doc__, "injection", "pii", "groundedness", "retrieval", "corpus").parse_args()
+    if QUICK:
+        print(
+            "quick form: 6 of 30 contexts for each BIPIA attack, every tenth text with personal "
+            "data, a quarter of the chunks for speed; the rest whole\n"
+        )
     engine = Engines(load_all(None), PiiDetector(recognisers())).get("default")
     report = Report()
     bipia(report, engine)
@@ -304,7 +299,7 @@ def main() -> None:
     personal(report)
     summedits(report)
     speed(report, engine)
-    print(json.dumps(report.figures))
+    finish(report.figures)
 
 
 if __name__ == "__main__":

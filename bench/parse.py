@@ -1,26 +1,26 @@
 """Text recall of the parsers over real files with reviewed Markdown (docling's test set).
 
+    python bench/parse.py       # seconds; QUICK=1 changes nothing, the set is small
+
 Recall: of the words in the reviewed text, counted as a multiset, how many are in the extracted
 text; macro average per format. A file that fails counts 0 and is shown with its reason. Every
-file goes through the process pool, as in the service. The set is small, so QUICK=1 changes nothing.
+file goes through the process pool, as in the service. Ends with status 1 when a file stalls a worker.
 """
 
 import asyncio
 import html
-import json
 import os
 import re
-import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.jobs import Job
 from penstock.ingest.pool import Limits, ParsePool
+from reporting import DATA, begin, finish, rows
 
-DATA = Path(os.environ.get("PENSTOCK_DATA", "../shared/data")) / "doc_parsing" / "docling"
+FILES = "doc_parsing/docling"
 MODEL = "bge-small-en-v1.5"
 
 _WORD = re.compile(r"\w+")
@@ -49,8 +49,8 @@ def reviewed_words(markdown: str) -> Counter[str]:
 
 
 async def measure(pool: ParsePool, pair: dict[str, str]) -> Outcome:
-    source = DATA / pair["source"]
-    truth = reviewed_words((DATA / pair["groundtruth"]).read_text())
+    source = DATA / FILES / pair["source"]
+    truth = reviewed_words((DATA / FILES / pair["groundtruth"]).read_text())
     job = Job(source.read_bytes(), source.name, MODEL, chunk_tokens=220, max_chunks=20_000)
     began = time.perf_counter()
     try:
@@ -66,17 +66,15 @@ async def measure(pool: ParsePool, pair: dict[str, str]) -> Outcome:
     return Outcome(pair["format"], source.name, recall, seconds)
 
 
-async def main() -> None:
-    if not DATA.is_dir():
-        sys.exit(f"no data at {DATA}; set PENSTOCK_DATA")
-    pairs = [json.loads(line) for line in (DATA / "pairs.jsonl").read_text().splitlines()]
+async def run() -> list[Outcome]:
     workers = max(1, (os.cpu_count() or 2) - 1)
     async with ParsePool.open(workers, Limits()) as pool:
-        outcomes = await asyncio.gather(*(measure(pool, pair) for pair in pairs))
-    report(outcomes)
+        pairs = rows(f"{FILES}/pairs.jsonl")
+        return await asyncio.gather(*(measure(pool, pair) for pair in pairs))
 
 
-def report(outcomes: list[Outcome]) -> None:
+def report(outcomes: list[Outcome]) -> dict[str, float]:
+    """Prints the table; the figures of the last line."""
     by_format: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_format[outcome.format].append(outcome)
@@ -96,8 +94,13 @@ def report(outcomes: list[Outcome]) -> None:
     figures["parse.files"] = len(outcomes)
     figures["parse.failed"] = sum(bool(outcome.note) for outcome in outcomes)
     figures["parse.stalled"] = sum(outcome.stalled for outcome in outcomes)
-    print(json.dumps(figures))
+    return figures
+
+
+def main() -> None:
+    begin(__doc__, FILES).parse_args()
+    finish(report(asyncio.run(run())), at_most={"parse.stalled": 0})
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
