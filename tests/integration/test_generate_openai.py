@@ -215,6 +215,23 @@ async def test_a_failing_model_is_tried_again(server: ChatServer) -> None:
         await answer(settings(server.url))
 
 
+@pytest.mark.parametrize("status", [400, 422, 500])
+async def test_an_endpoint_of_the_older_form_is_asked_in_that_form(
+    server: ChatServer, status: int
+) -> None:
+    """llama-cpp-python refuses `json_schema` (with 500); it gets the schema as it knows it, and
+    the detour is made once."""
+    refusal = {"error": {"message": "'loc': ('body', 'response_format', 'type')"}}
+    server.replies = [lambda: JSONResponse(refusal, status), GOOD, GOOD]
+    async with OpenAIChat.open(settings(server.url)) as chat:
+        for _ in range(2):
+            pieces = [p async for p in Prompted(chat).write("acme", QUESTION, EVIDENCE)]
+            assert pieces[-1].citations[0].document_id == "weir"
+    asked = [request["response_format"] for request in server.requests]
+    assert [form["type"] for form in asked] == ["json_schema", "json_object", "json_object"]
+    assert asked[1]["schema"] == asked[0]["json_schema"]["schema"]
+
+
 async def test_nobody_listening_is_away() -> None:
     """A model that has not started yet is waited for."""
     async with serving(Starlette()) as port:

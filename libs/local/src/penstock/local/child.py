@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.local.failures import from_os
+from penstock.local.failures import StackError, from_os
 from penstock.local.process import Command, Process, describe_exit, kill_group
 from penstock.local.state import ProcessState, State
 
@@ -34,7 +34,7 @@ class Child:
     """A process of the stack. `changed` is called whenever `state` is another.
 
     Args:
-        command: asked before every start.
+        command: asked before every start; a `StackError` is why it cannot be started now.
         ready: None when it can work, else the reason; asked until it first says None.
         grace: seconds that a stop may take before the process is killed.
     """
@@ -109,6 +109,8 @@ class Child:
         """Run the process to its end; why it ended."""
         try:
             process = await Process.start(self.name, self._command(), self.log)
+        except StackError as error:
+            return str(error)
         except OSError as error:
             return str(from_os(error, "it cannot be started"))
         self._process = process

@@ -1,34 +1,29 @@
 """`penstock up`, `down`, `status`, `logs`: the embedded stack from the terminal."""
 
-import asyncio
 import json
 import os
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from penstock.local import launcher
 from penstock.local.failures import StackError
+from penstock.local.llm import commands as llm
+from penstock.local.llm import running
+from penstock.local.options import Folder, console, fail, run, stack_folder
 from penstock.local.process import last_lines
 from penstock.local.state import State
 from penstock.local.status import Report, report
 from penstock.local.supervisor import Options, Supervisor
 
-Result = TypeVar("Result")
-
 app = typer.Typer(no_args_is_help=True, help="Kafka, Postgres and every service on this machine.")
-console = Console(highlight=False)
+app.add_typer(llm.app, name="llm")
 _COLOURS = {State.READY: "green", State.STOPPED: "dim", State.FAILED: "red"}
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--folder", help="Where the stack keeps everything. [env: PENSTOCK_HOME]"),
-]
 ApiPort = Annotated[int | None, typer.Option("--api-port", envvar="PENSTOCK_API_PORT")]
 KafkaPort = Annotated[int | None, typer.Option("--kafka-port", envvar="PENSTOCK_KAFKA_PORT")]
 PostgresPort = Annotated[
@@ -48,7 +43,7 @@ def up(
     timeout: Annotated[float, typer.Option(help="Seconds to wait until all is ready.")] = 180.0,
 ) -> None:
     """Start the stack and wait until every process is ready."""
-    where = _folder(folder)
+    where = stack_folder(folder)
     options = Options(
         api_port=api_port,
         kafka_port=kafka_port,
@@ -57,13 +52,14 @@ def up(
     )
     if foreground:
         console.print(f"Starting in {where}; Ctrl-C stops. Another terminal: penstock status")
-        _run(_supervise(where, options))
+        run(_supervise(where, options))
         return
-    stack = _run(launcher.up(where, options, typer.echo, timeout=timeout))
+    stack = run(launcher.up(where, options, typer.echo, timeout=timeout))
     console.print(
         f"\nPenstock is ready.\n  api       {stack.api}   (docs: {stack.api}/docs)\n"
         f"  kafka     {stack.kafka}\n  postgres  {stack.postgres}\n  logs      {where / 'logs'}"
     )
+    llm.say_when_gone(where)
 
 
 @app.command()
@@ -73,16 +69,19 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Stop the stack: services first, then Kafka and Postgres."""
-    where = _folder(folder)
+    where = stack_folder(folder)
     if delete and not yes:
         typer.confirm(f"Delete every document, index and topic in {where}?", abort=True)
     try:
         stopped = launcher.down(where)
         if delete:
+            run(running.down(where, typer.echo))
             launcher.delete(where)
     except StackError as error:
-        _fail(error)
+        fail(error)
     console.print("Stopped." if stopped else f"Nothing runs in {where}.")
+    if not delete:
+        llm.say_when_left(where)
     if delete:
         console.print(f"Deleted {where}.")
 
@@ -93,10 +92,10 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
     """Show every process: state, memory, uptime and how far its consumer group is behind."""
-    where = _folder(folder)
-    found = _run(report(where))
+    where = stack_folder(folder)
+    found = run(report(where))
     if found is None:
-        _fail(StackError(f"There is no stack in {where}; `penstock up` starts one."))
+        fail(StackError(f"There is no stack in {where}; `penstock up` starts one."))
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:
@@ -113,10 +112,10 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0)] = 50,
 ) -> None:
     """Show what the processes wrote."""
-    where = _folder(folder) / "logs"
+    where = stack_folder(folder) / "logs"
     known = {path.stem: path for path in sorted(where.glob("*.log"))}
     if name is not None and name not in known:
-        _fail(StackError(f"There is no log of {name!r}; known: {', '.join(known) or 'none yet'}."))
+        fail(StackError(f"There is no log of {name!r}; known: {', '.join(known) or 'none yet'}."))
     shown = {name: known[name]} if name is not None else known
     width = max((len(each) for each in shown), default=0) if len(shown) > 1 else 0
     for each, path in shown.items():
@@ -132,7 +131,7 @@ def supervise(
     folder: Annotated[Path, typer.Option()], options: Annotated[str, typer.Option()]
 ) -> None:
     """Own the stack of a folder until SIGTERM; started by `up`."""
-    _run(_supervise(folder, Options.model_validate_json(options)))
+    run(_supervise(folder, Options.model_validate_json(options)))
 
 
 async def _supervise(folder: Path, options: Options) -> None:
@@ -177,27 +176,11 @@ def _text(value: int | None, unit: str = "") -> str:
     return "-" if value is None else f"{value}{unit}"
 
 
-def _folder(folder: Path | None) -> Path:
-    return folder.absolute() if folder is not None else launcher.home()
-
-
 def _scale(pairs: list[str]) -> dict[str, int]:
     found = {}
     for pair in pairs:
         name, _, count = pair.partition("=")
         if not count.isdigit():
-            _fail(StackError(f"--scale {pair}: write PROCESS=COUNT, for example embed=2."))
+            fail(StackError(f"--scale {pair}: write PROCESS=COUNT, for example embed=2."))
         found[name] = int(count)
     return found
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    try:
-        return asyncio.run(work)
-    except StackError as error:
-        _fail(error)
-
-
-def _fail(error: StackError) -> NoReturn:
-    typer.echo(str(error), err=True)
-    raise typer.Exit(1)

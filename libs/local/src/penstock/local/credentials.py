@@ -24,6 +24,8 @@ class Credentials:
         default_factory=lambda: f"pk_local_{secrets.token_hex(24)}", repr=False
     )
     """The first API key, of the person who runs the stack: `pk_<id>_<secret>`."""
+    llm_key: str = field(default_factory=_token, repr=False)
+    """Opens the local model's server, to the answerer alone."""
     database: dict[str, str] = field(
         default_factory=lambda: {schema: _token() for schema in SCHEMAS}, repr=False
     )

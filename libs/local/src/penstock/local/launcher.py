@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from penstock.local.failures import StackError, from_os
 from penstock.local.orphans import end_orphans
-from penstock.local.process import last_lines
+from penstock.local.process import last_lines, start_detached
 from penstock.local.state import StackState, State, is_running, usable
 from penstock.local.supervisor import Options
 
@@ -41,24 +40,14 @@ async def up(
 
 
 def _spawn(folder: Path, options: Options) -> "subprocess.Popen[bytes]":
-    log = folder / "logs" / "supervisor.log"
+    argv = (
+        *(sys.executable, "-m", "penstock.local", "supervise"),
+        *("--folder", str(folder), "--options", options.model_dump_json()),
+    )
     try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603
-                [
-                    *(sys.executable, "-m", "penstock.local", "supervise"),
-                    *("--folder", str(folder), "--options", options.model_dump_json()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        return start_detached(argv, folder / "logs" / "supervisor.log")
     except OSError as error:
         raise from_os(error, "The supervisor cannot be started") from error
-    # It outlives this process, or is reaped by it.
-    threading.Thread(target=process.wait, daemon=True, name="reaper").start()
-    return process
 
 
 async def _follow(

@@ -4,7 +4,9 @@ import asyncio
 import ctypes
 import os
 import signal
-from collections.abc import Mapping
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -120,6 +122,26 @@ class Process:
                 kill_group(self.pid)
         kill_group(self.pid)
         await self._process.wait()
+
+
+def start_detached(
+    argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """A process that outlives this one, with its output in `log`, which it starts anew; the
+    environment of this one by default. Raises OSError."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603
+            argv,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    # It outlives this process, or is reaped by it.
+    threading.Thread(target=process.wait, daemon=True, name="reaper").start()
+    return process
 
 
 def kill_group(pid: int) -> None:

@@ -79,6 +79,11 @@ def scaled(services: Sequence[ServiceSpec], scale: Mapping[str, int]) -> list[In
     ]
 
 
+def service_of(name: str) -> str:
+    """The service that a process belongs to: `embed` of `embed-2`."""
+    return name.rstrip("0123456789").removesuffix("-")
+
+
 def with_ports(instances: Sequence[Instance], ports: Mapping[str, int]) -> list[Instance]:
     return [replace(instance, port=ports[instance.name]) for instance in instances]
 

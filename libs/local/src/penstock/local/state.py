@@ -80,10 +80,11 @@ class StackState(BaseModel):
 
 
 class Lock:
-    """Held by the supervisor of a folder for as long as it lives, however it ends."""
+    """Held by the supervisor of a folder for as long as it lives, however it ends. Other work that
+    one process at a time may do has a lock of another name."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "lock"
+    def __init__(self, folder: Path, name: str = "lock") -> None:
+        self._path = folder / name
         self._file: IO[bytes] | None = None
 
     def take(self) -> bool:

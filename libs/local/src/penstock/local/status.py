@@ -11,6 +11,7 @@ from penstock.local.failures import StackError
 from penstock.local.lag import lag
 from penstock.local.orphans import SERVERS
 from penstock.local.probes import readyz
+from penstock.local.services import service_of
 from penstock.local.state import ProcessState, StackState, State, is_running
 from penstock.local.topics import silenced
 
@@ -85,7 +86,6 @@ async def _process(name: str, recorded: ProcessState, lags: dict[str, int]) -> P
     elif state is State.READY and name not in SERVERS:
         why = await readyz(recorded.port)
         state, reason = (state, reason) if why is None else (State.STARTING, why)
-    group = name.rstrip("0123456789").removesuffix("-")
     return ProcessReport(
         name=name,
         state=state,
@@ -94,7 +94,7 @@ async def _process(name: str, recorded: ProcessState, lags: dict[str, int]) -> P
         uptime_s=int(time.time() - recorded.started) if running else None,
         restarts=recorded.restarts,
         reason=reason,
-        lag=lags.get(group),
+        lag=lags.get(service_of(name)),
     )
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Supervisor:
         self._options = options
         self._caller = caller
         self._children: dict[str, Child] = {}
+        self._settings_file = folder / "settings.env"
         self._stop = asyncio.Event()
         found = Identity.of(os.getpid())
         log = str(folder / "logs" / "supervisor.log")
@@ -115,7 +117,7 @@ class Supervisor:
     async def _start(self) -> None:
         options = self._options
         instances = scaled(options.services, options.scale)
-        settings = await asyncio.to_thread(read_settings, self.folder / "settings.env")
+        settings = await asyncio.to_thread(read_settings, self._settings_file)
         credentials = await asyncio.to_thread(Credentials.load, self.folder)
         kafka = Kafka(
             self.folder / "kafka", choose("kafka", set_port=options.kafka_port, default=9092)
@@ -166,11 +168,15 @@ class Supervisor:
             raise StackError(f"{name} does not start ({reason}); the end of {child.log}:\n{words}")
 
     def _service(self, instance: Instance, around: Surroundings) -> Child:
-        command = Command(
-            argv=(sys.executable, *instance.spec.argv), env=environment(instance, around)
-        )
+        def command() -> Command:
+            # Read again before every start: a restart is how a process gets changed settings.
+            now = replace(around, settings=read_settings(self._settings_file))
+            return Command(
+                argv=(sys.executable, *instance.spec.argv), env=environment(instance, now)
+            )
+
         ready = partial(readyz, instance.port)
-        return self._child(instance.name, instance.port, lambda: command, ready, DRAIN_SECONDS)
+        return self._child(instance.name, instance.port, command, ready, DRAIN_SECONDS)
 
     def _child(
         self,

@@ -1,8 +1,16 @@
 """A model behind any OpenAI-compatible endpoint: Ollama, vLLM, llama.cpp, a gateway, OpenAI."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 import openai
@@ -17,11 +25,16 @@ from penstock.generate.settings import GenerateSettings
 _BUSY = frozenset({408, 409, 425, 429})
 MAX_OUTPUT_TOKENS = 800
 
+Reply = TypeVar("Reply")
+Form = Callable[[dict[str, Any]], dict[str, Any]]
+"""How a request asks for JSON of a schema: its `response_format`."""
+
 
 class OpenAIChat:
     def __init__(self, client: openai.AsyncOpenAI, model: str) -> None:
         self._client = client
         self._model = model
+        self._form: Form = _json_schema
 
     @classmethod
     @asynccontextmanager
@@ -46,8 +59,10 @@ class OpenAIChat:
 
     async def complete(self, messages: Sequence[Message], schema: dict[str, Any]) -> Completion:
         with _classified():
-            reply = await self._client.chat.completions.create(
-                **self._request(messages, schema), stream=False
+            reply = await self._in_known_form(
+                lambda form: self._client.chat.completions.create(
+                    **self._request(messages, form(schema)), stream=False
+                )
             )
         text = reply.choices[0].message.content if reply.choices else None
         return Completion(text or "", self._usage(reply.usage))
@@ -56,10 +71,12 @@ class OpenAIChat:
         self, messages: Sequence[Message], schema: dict[str, Any]
     ) -> AsyncIterator[str | Usage]:
         with _classified():
-            chunks = await self._client.chat.completions.create(
-                **self._request(messages, schema),
-                stream=True,
-                stream_options={"include_usage": True},
+            chunks = await self._in_known_form(
+                lambda form: self._client.chat.completions.create(
+                    **self._request(messages, form(schema)),
+                    stream=True,
+                    stream_options={"include_usage": True},
+                )
             )
             finished = False
             async for chunk in chunks:
@@ -72,16 +89,26 @@ class OpenAIChat:
         if not finished:
             raise ModelAwayError("the stream broke off before its end")
 
-    def _request(self, messages: Sequence[Message], schema: dict[str, Any]) -> dict[str, Any]:
+    async def _in_known_form(self, send: Callable[[Form], Awaitable[Reply]]) -> Reply:
+        """Ask in the form that the endpoint knows; which one is found out by the first request.
+
+        llama-cpp-python and some hosted models know the older form alone, and say so with any
+        status, 500 included."""
+        try:
+            return await send(self._form)
+        except openai.APIStatusError as error:
+            if self._form is _json_object or "response_format" not in error.message:
+                raise
+        self._form = _json_object
+        return await send(self._form)
+
+    def _request(self, messages: Sequence[Message], form: dict[str, Any]) -> dict[str, Any]:
         return {
             "model": self._model,
             "messages": list(_messages(messages)),
             "temperature": 0,
             "max_tokens": MAX_OUTPUT_TOKENS,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": schema},
-            },
+            "response_format": form,
         }
 
     def _usage(self, usage: CompletionUsage | None) -> Usage:
@@ -90,6 +117,14 @@ class OpenAIChat:
             input_tokens=usage.prompt_tokens if usage else 0,
             output_tokens=usage.completion_tokens if usage else 0,
         )
+
+
+def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def _json_object(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_object", "schema": schema}
 
 
 def _messages(messages: Iterable[Message]) -> Iterator[ChatCompletionMessageParam]:
