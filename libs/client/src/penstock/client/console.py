@@ -88,7 +88,8 @@ def rows(
         return
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        table.add_column(name)
+        # An id with an ellipsis in it is of no use in the next command.
+        table.add_column(name, no_wrap=name == "id", overflow="fold")
     for item in items:
         table.add_row(*(_cell(read(item)) for read in columns.values()))
     console.print(table)

@@ -71,27 +71,26 @@ DOCUMENT_RETIRED = Topic(
 )  # fmt: skip
 DOCUMENT_INDEXED = Topic(
     "document.indexed.v1", e.DocumentIndexed, "retrieve", ("indexer",),
-    ("ingest", "answerer", "api"), _DOCUMENT, readers=("api",),
+    ("ingest", "answerer", "api"), _DOCUMENT,
 )  # fmt: skip
 DOCUMENT_REMOVED = Topic(
     "document.removed.v1", e.DocumentRemoved, "retrieve", ("indexer",),
-    ("ingest", "answerer", "api"), _DOCUMENT, readers=("api",),
+    ("ingest", "answerer", "api"), _DOCUMENT,
 )  # fmt: skip
 DOCUMENT_FAILED = Topic(
     "document.failed.v1", e.DocumentFailed, "ingest", ("ingest",), ("api",), _DOCUMENT,
-    readers=("api",),
 )  # fmt: skip
 DOCUMENT_QUARANTINED = Topic(
     "document.quarantined.v1", e.DocumentQuarantined, "guard", ("guard-documents",), ("api",),
-    _DOCUMENT, readers=("api",),
+    _DOCUMENT,
 )  # fmt: skip
 DOCUMENT_REJECTED = Topic(
     "document.rejected.v1", e.DocumentRejected, "guard", ("guard-documents",),
-    ("indexer", "api"), _DOCUMENT, readers=("api",),
+    ("indexer", "api"), _DOCUMENT,
 )  # fmt: skip
 DOCUMENT_PURGED = Topic(
     "document.purged.v1", e.DocumentPurged, "api",
-    ("ingest", "guard-documents", "indexer", "answerer"), ("api",), _DOCUMENT, readers=("api",),
+    ("ingest", "guard-documents", "indexer", "answerer"), ("api",), _DOCUMENT,
 )  # fmt: skip
 
 QUESTION_ASKED = Topic(
@@ -103,7 +102,6 @@ QUESTION_ADMITTED = Topic(
 )  # fmt: skip
 QUESTION_REFUSED = Topic(
     "question.refused.v1", e.QuestionRefused, "guard", ("guard-dialogue",), ("api",), _QUESTION,
-    readers=("api",),
 )  # fmt: skip
 QUESTION_PLANNED = Topic(
     "question.planned.v1", e.QuestionPlanned, "generate", ("answerer",), ("searcher",), _QUESTION
@@ -116,11 +114,9 @@ ANSWER_DRAFTED = Topic(
 )
 ANSWER_RELEASED = Topic(
     "answer.released.v1", e.AnswerReleased, "guard", ("guard-dialogue",), ("api",), _QUESTION,
-    readers=("api",),
 )  # fmt: skip
 ANSWER_WITHHELD = Topic(
     "answer.withheld.v1", e.AnswerWithheld, "guard", ("guard-dialogue",), ("api",), _QUESTION,
-    readers=("api",),
 )  # fmt: skip
 
 USAGE_RECORDED = Topic(
@@ -130,7 +126,7 @@ USAGE_RECORDED = Topic(
 JOB_PROGRESSED = Topic(
     "job.progressed.v1", e.JobProgressed, "api",
     ("ingest", "guard-documents", "guard-dialogue", "embed", "indexer", "searcher", "answerer"),
-    ("api",), "job", readers=("api",),
+    ("api",), "job",
 )  # fmt: skip
 JOB_CANCELLED = Topic(
     "job.cancelled.v1", e.JobCancelled, "api", ("api",), (), "job", partitions=1,

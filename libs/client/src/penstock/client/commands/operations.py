@@ -1,12 +1,23 @@
 """What operators type: `penstock jobs | dlq | quarantine | collections | keys`."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from penstock.client.client import Penstock
-from penstock.client.console import AsJson, Limit, console, first, pick, rows, show, with_client
+from penstock.client.console import (
+    AsJson,
+    Limit,
+    console,
+    first,
+    pick,
+    print_json,
+    rows,
+    show,
+    with_client,
+)
 
 jobs = typer.Typer(no_args_is_help=True, help="Follow and cancel jobs.")
 dlq = typer.Typer(no_args_is_help=True, help="Dead letters: see, redrive, drop.")
@@ -80,19 +91,35 @@ def drop(letters: list[str], as_json: AsJson = False) -> None:
 
 @quarantine.command("list")
 def list_quarantine(
-    state: Annotated[str | None, typer.Option(help="held, released or rejected.")] = None,
+    state: Annotated[str | None, typer.Option(help="waiting, released or rejected.")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """Documents that wait for a decision."""
     found = with_client(lambda p: first(p.quarantine(state=state), limit))
-    rows(found, pick("id", "document", "version", "state", "findings"), as_json=as_json)
+    rows(found, pick("id", "document", "version", "state", "created_at"), as_json=as_json)
 
 
 @quarantine.command("show")
 def show_quarantine(item: str, as_json: AsJson = False) -> None:
     """What was found, and where."""
-    show(with_client(lambda p: p.quarantined(item)), as_json=as_json)
+    held = with_client(lambda p: p.quarantined(item))
+    if as_json:
+        print_json(held)
+        return
+    show({k: v for k, v in held.items() if k not in ("chunks", "findings")}, as_json=False)
+    for chunk in held["chunks"]:
+        console.print(f"\nchunk {chunk['ordinal']}", style="bold", highlight=False)
+        console.print(chunk["text"], markup=False, highlight=False)
+        for finding in chunk["findings"]:
+            console.print(f"  {_finding(finding, chunk['text'])}", markup=False, highlight=False)
+
+
+def _finding(finding: Mapping[str, Any], text: str) -> str:
+    span = finding["span"]
+    where = f': "{text[span["start"] : span["end"]]}"' if span else " (title or heading)"
+    score = f"{finding['score']:.2f}"
+    return f"{finding['action']}, {finding['detector']}/{finding['category']} {score}{where}"
 
 
 @quarantine.command("release")
