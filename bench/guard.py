@@ -1,6 +1,6 @@
 """What guard finds on public sets, what it cries wolf at, and what it costs.
 
-    python bench/guard.py            # two minutes
+    python bench/guard.py            # under a minute
     QUICK=1 python bench/guard.py    # a quarter of a minute: parts of the larger sets
 
 The figures are development figures: rules were written and thresholds set with them in view. All

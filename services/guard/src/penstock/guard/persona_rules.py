@@ -73,7 +73,7 @@ PERSONA = (
         "persona",
         0.55,
         "freed~broken free~break free~liberat~unleash~unlocked~confines",
-        r"\b(?:freed|(?:broken|break|broke) free|liberated|unleashed|unlocked|escaped)(?: (?:from|of|the|your|its|typical|all))+ (?:\w+ ){0,2}?(?:confines|rules|restrictions|chains|limits|limitations|constraints|ai)\b|typical confines",
+        r"\b(?:freed|(?:broken|break|broke) free|liberated|unleashed|unlocked|escaped)(?: (?:from|of|the|your|its|all))+ (?:\w+ ){0,2}?(?:confines|rules|restrictions|chains|limits|limitations|constraints|ai)\b",
     ),
     rule(
         "persona",
