@@ -117,12 +117,20 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-@pytest.fixture(params=["onnx", "triton"])
+@pytest.fixture(
+    params=[("onnx", DEFAULT_MODEL), ("onnx", "all-minilm-l6-v2"), ("triton", DEFAULT_MODEL)],
+    ids=" ".join,
+)
 async def embedder(request: pytest.FixtureRequest) -> AsyncIterator[Embedder]:
+    backend, model = request.param
     settings = ModelSettings()
-    if request.param == "triton":
+    if backend == "triton":
         settings = ModelSettings(triton=request.getfixturevalue("triton").address)
-    async with open_embedder(backend=request.param, settings=settings) as opened:
+    try:
+        await asyncio.to_thread(model_files, model_spec(model), "int8", settings)
+    except TransientError as error:
+        pytest.skip(str(error))
+    async with open_embedder(model, backend=backend, settings=settings) as opened:
         yield opened
 
 

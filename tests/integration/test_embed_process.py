@@ -24,6 +24,7 @@ from penstock.common.events import (
     Stage,
     TextSpan,
 )
+from penstock.common.failures import TransientError
 from penstock.common.kafka import Publisher
 from penstock.common.settings import ServiceSettings
 from penstock.common.topics import (
@@ -34,22 +35,27 @@ from penstock.common.topics import (
 )
 from penstock.embed.vectors import from_wire
 from penstock.local.stack import Servers
-from penstock.models import DEFAULT_MODEL, embedded_text, open_embedder
+from penstock.models import DEFAULT_MODEL, ModelSettings, embedded_text, model_spec, open_embedder
+from penstock.models.cache import model_files
 
 pytestmark = pytest.mark.connected
 
 SECRET = "x" * 32
+FAST_MODEL = "all-minilm-l6-v2"
 TENANT = "embed-tests"
 TEXTS = ("Water falls through the penstock.", "The turbine turns.", "Power flows to the grid.")
 
 
 @asynccontextmanager
-async def embed_process(servers: Servers, log: Path) -> AsyncIterator["asyncio.subprocess.Process"]:
+async def embed_process(
+    servers: Servers, log: Path, model: str = DEFAULT_MODEL
+) -> AsyncIterator["asyncio.subprocess.Process"]:
     """`python -m penstock.embed.app`, stopped by SIGTERM at the end."""
     environment = os.environ | {
         "PENSTOCK_KAFKA": servers.kafka,
         "PENSTOCK_SERVICE_SECRET": SECRET,
         "PENSTOCK_PORT": "0",
+        "PENSTOCK_EMBED_MODEL": model,
     }
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -153,9 +159,7 @@ async def test_another_models_document_is_put_aside_and_its_neighbour_goes_on(
     servers: Servers, publisher: Publisher, tmp_path: Path
 ) -> None:
     own, other = f"d-{uuid4().hex[:8]}", f"d-{uuid4().hex[:8]}"
-    await publisher.publish(
-        configured("default", DEFAULT_MODEL), configured("small", "all-minilm-l6-v2")
-    )
+    await publisher.publish(configured("default", DEFAULT_MODEL), configured("small", FAST_MODEL))
     await publisher.publish(cleared(own, "default"), cleared(other, "small"))
     async with embed_process(servers, tmp_path / "embed.log"):
         await collect(servers, DOCUMENT_EMBEDDED.name, {document_key(TENANT, own)})
@@ -165,9 +169,37 @@ async def test_another_models_document_is_put_aside_and_its_neighbour_goes_on(
         words = await collect(servers, JOB_PROGRESSED.name, {f"job-{other}"})
     (letter,) = letters.values()
     told = b" ".join(value for _, value in letter.headers).decode()
-    assert "PENSTOCK_EMBED_MODEL=all-minilm-l6-v2" in told
+    assert f"PENSTOCK_EMBED_MODEL={FAST_MODEL}" in told
     (raw,) = words.values()
     word = read(raw, JOB_PROGRESSED, cluster="c", default_tenant="default").value
     assert word.state is ProgressState.DEAD_LETTERED
     assert word.error is not None
     assert word.error.type == "model_mismatch"
+
+
+@pytest.fixture
+async def fast_model() -> None:
+    """MiniLM's files, fetched where this machine has never had them."""
+    try:
+        await asyncio.to_thread(model_files, model_spec(FAST_MODEL), "int8", ModelSettings())
+    except TransientError as error:
+        pytest.skip(str(error))
+
+
+async def test_a_collection_can_be_embedded_with_the_fast_model(
+    servers: Servers, publisher: Publisher, tmp_path: Path, fast_model: None
+) -> None:
+    name = f"d-{uuid4().hex[:8]}"
+    await publisher.publish(configured("fast", FAST_MODEL), cleared(name, "fast"))
+    async with embed_process(servers, tmp_path / "embed.log", FAST_MODEL):
+        embedded = await collect(servers, DOCUMENT_EMBEDDED.name, {document_key(TENANT, name)})
+    (raw,) = embedded.values()
+    body = read(raw, DOCUMENT_EMBEDDED, cluster="c", default_tenant="default").value
+    assert (body.model, body.dim) == (FAST_MODEL, 384)
+    texts = [embedded_text("Hydropower", ("Parts",), text) for text in TEXTS]
+    vectors = from_wire(body.vectors, body.dim).astype(np.float32)
+    async with open_embedder(FAST_MODEL) as fast, open_embedder() as default:
+        same = (vectors * await fast.embed_documents(texts)).sum(axis=1)
+        other = (vectors * await default.embed_documents(texts)).sum(axis=1)
+    assert same == pytest.approx(1.0, abs=0.02)
+    assert abs(other).max() < 0.5, "these are vectors of the model that was asked for"
