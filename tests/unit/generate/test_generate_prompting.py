@@ -53,6 +53,22 @@ def test_a_marker_that_points_nowhere_is_removed() -> None:
     assert written.citations == ()
 
 
+def test_a_miscounted_passage_does_not_cost_the_citation() -> None:
+    """Small models name the wrong number: the passage that says the sentence is cited instead."""
+    written = Citations(PASSAGES).written(
+        AnswerSentence(text="Boats pay 4 EUR.", passages=[1]), "m"
+    )
+    assert [citation.chunk_id for citation in written.citations] == ["b"]
+
+
+def test_a_passage_that_says_it_in_other_words_stays_cited() -> None:
+    """The number is only corrected where another passage is clearly the one that was read."""
+    written = Citations(PASSAGES).written(
+        AnswerSentence(text="The lock is old, boats think.", passages=[1]), "m"
+    )
+    assert [citation.chunk_id for citation in written.citations] == ["a"]
+
+
 def test_the_same_quote_keeps_its_number() -> None:
     """Two sentences from one place carry one marker."""
     cited = Citations(PASSAGES)

@@ -15,7 +15,7 @@ from penstock.common.events import Citation, Passage, PassageRetrieved, Usage
 from penstock.common.failures import PermanentError
 from penstock.generate.ports import ChatModel, Message, Written
 from penstock.generate.quoting import UNKNOWN, cite
-from penstock.generate.sentences import split_sentences
+from penstock.generate.sentences import Sentence, split_sentences
 from penstock.generate.terms import content_stems
 
 PROMPT = "answer.v1"
@@ -159,24 +159,37 @@ class Citations:
         text = _MARKER.sub("", sentence.text).strip()
         citations: list[Citation] = []
         for number in dict.fromkeys(sentence.passages):
-            if 1 <= number <= len(self._passages):
-                citation = self._cite(self._passages[number - 1], text)
-                if citation is not None and citation not in citations:
-                    citations.append(citation)
+            citation = self._cite(number, text)
+            if citation is not None and citation not in citations:
+                citations.append(citation)
         marks = "".join(f" [{citation.marker}]" for citation in citations)
         return Written(text + marks, tuple(citations), model=model)
 
-    def _cite(self, passage: Passage, text: str) -> Citation | None:
-        """The passage's sentence that shares most words with the answer's."""
+    def _cite(self, number: int, text: str) -> Citation | None:
+        """The sentence that shares most words with the answer's, in the passage that the model
+        named; small models miscount, so a passage that shares more than twice as many words is
+        taken for the one that was meant."""
         words = set(content_stems(text))
-        sentences = [s for s in split_sentences(passage.text) if not s.heading]
-        if not sentences:
+        found = {n: best for n, p in enumerate(self._passages, 1) if (best := _best(p, words))}
+        if number not in found:
             return None
-        best = max(sentences, key=lambda s: len(words & set(content_stems(s.text))))
-        key = (passage.chunk_id, best.start)
+        meant = max(found, key=lambda n: found[n][0])
+        chosen = meant if found[meant][0] > 2 * found[number][0] else number
+        passage, sentence = self._passages[chosen - 1], found[chosen][1]
+        key = (passage.chunk_id, sentence.start)
         if key not in self._markers:
-            self._markers[key] = cite(len(self._markers) + 1, passage, best)
+            self._markers[key] = cite(len(self._markers) + 1, passage, sentence)
         return self._markers[key]
+
+
+def _best(passage: Passage, words: set[str]) -> tuple[int, Sentence] | None:
+    """How many of the words its best sentence has, and that sentence; None: it has headings only."""
+    scored = [
+        (len(words & set(content_stems(sentence.text))), sentence)
+        for sentence in split_sentences(passage.text)
+        if not sentence.heading
+    ]
+    return max(scored, key=lambda pair: pair[0], default=None)
 
 
 def _final(form: AnswerForm, cited: Citations, usage: Usage) -> Written:

@@ -86,11 +86,10 @@ def configuration(weights: Path, model: str, port: int, key: str, cores: int) ->
                 "model": str(weights),
                 "model_alias": model,
                 "n_ctx": CONTEXT_TOKENS,
-                "n_batch": 256,
-                "n_ubatch": 256,
                 "n_threads": cores,
                 "n_threads_batch": cores,
                 "logits_all": False,  # by default 600 KB for every token of the context
+                "flash_attn": True,
                 "use_mlock": False,
                 "verbose": False,
             }
@@ -128,8 +127,10 @@ def start(folder: Path, weights: Path, model: str, port: int, key: str) -> Local
 
 def _environment(caller: Mapping[str, str]) -> dict[str, str]:
     """Little: the server takes any variable that is called like one of its settings (HOST, CACHE)
-    for a setting."""
-    return {name: caller[name] for name in _KEPT_VARIABLES if name in caller}
+    for a setting. Its threads wait for each other asleep: measured on 2 cores, it writes as fast
+    alone, and more than twice as fast beside another busy process."""
+    kept = {name: caller[name] for name in _KEPT_VARIABLES if name in caller}
+    return {**kept, "OMP_WAIT_POLICY": "passive"}
 
 
 async def until_ready(record: LocalModel, key: str, timeout: float = START_SECONDS) -> None:
