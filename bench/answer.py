@@ -1,7 +1,7 @@
 """How well the extractive answerer abstains and quotes, and how long it takes.
 
-    python bench/answer.py            # 600 questions; under a minute
-    QUICK=1 python bench/answer.py    # the half that chose nothing; half of that
+    python bench/answer.py            # 600 questions; about a minute
+    QUICK=1 python bench/answer.py    # the half that chose nothing
 
 Every question gets the passage that comes with it (which answers it or does not) and the five
 passages of other questions that lie nearest, ranked by similarity: what a search would hand over.
