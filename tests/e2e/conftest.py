@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,20 @@ class Running:
 
     def kill(self, name: str) -> None:
         """kill -9 a process of the stack."""
-        os.kill(self.state["processes"][name]["pid"], signal.SIGKILL)
+        os.kill(self.pid(name), signal.SIGKILL)
+
+    def pid(self, name: str) -> int:
+        return int(self.state["processes"][name]["pid"])
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """For a while a process of the stack does nothing, as if its machine had stalled."""
+        process = self.pid(name)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from penstock.client import ApiError, Penstock
@@ -148,6 +149,51 @@ async def test_bad_input_ends_with_a_sentence_and_its_neighbours_arrive(
         assert words in outcomes[name]["error"]["message"]
     assert outcomes["noise.bin"]["outcome"] == "failed"
     assert (await penstock.document("encrypted.pdf")).state == "failed"
+
+
+async def test_an_oversized_file_is_refused_at_both_doors(
+    stack: Any, penstock: Penstock, tmp_path: Path
+) -> None:
+    large = tmp_path / f"large-{uuid4().hex[:6]}.txt"
+    large.write_bytes(b"word " * 900_000)
+    small = tmp_path / f"small-{uuid4().hex[:6]}.txt"
+    small.write_text("The small neighbour arrives.")
+    done = await asyncio.to_thread(stack.command, "publish", str(tmp_path), "--json")
+    outcomes = {row["document"]: row for row in json.loads(done.stdout)}
+    assert outcomes[small.name]["outcome"] == "searchable"
+    assert outcomes[large.name]["outcome"] == "failed"
+    assert "PENSTOCK_MAX_DOCUMENT_BYTES" in outcomes[large.name]["error"]["message"]
+    with pytest.raises(ApiError) as caught:
+        await penstock.upload({large.name: large})
+    assert (caught.value.status, caught.value.type) == (413, "too_large")
+
+
+async def test_a_parser_that_hangs_costs_its_document_and_nothing_else(
+    stack: Any, penstock: Penstock, until: Callable[..., Any]
+) -> None:
+    """The workers that read documents are stopped as a parser stops that never comes back."""
+    warm = f"warm-{uuid4().hex[:6]}"
+    job = await penstock.submit_documents(
+        [{"id": warm, "text": "Workers are started when needed."}]
+    )
+    assert (await penstock.wait(job.id)).state == "succeeded"
+    service = psutil.Process(stack.pid("ingest"))
+    workers = service.children()
+    assert workers
+    for worker in workers:
+        worker.suspend()
+    job = await penstock.submit_documents([{"id": f"stuck-{warm}", "text": "Never read."}])
+    ended = await until(lambda: ended_job(penstock, job.id), 60)
+    assert ended.state == "failed"
+    assert "longer than 8 s" in ended.error.message
+    after = await penstock.submit_documents([{"id": f"after-{warm}", "text": "Read as ever."}])
+    assert (await penstock.wait(after.id)).state == "succeeded"
+    assert stack.pid("ingest") == service.pid
+
+
+async def ended_job(penstock: Penstock, job: str) -> Any:
+    found = await penstock.job(job)
+    return found if found.ended else None
 
 
 def encrypted_pdf() -> bytes:

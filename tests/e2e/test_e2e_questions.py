@@ -73,6 +73,31 @@ async def test_a_question_published_to_the_topic_is_answered(
     assert "Elsa Dorn" in job.result["text"]
 
 
+async def test_a_cancelled_question_stays_cancelled_whatever_comes_later(
+    stack: Any, penstock: Penstock, fact: str, until: Callable[..., Any]
+) -> None:
+    with stack.stopped("searcher"):
+        job = await penstock.submit_question(f"When was the {fact} bridge opened?")
+        await penstock.cancel_job(job.id)
+        assert (await penstock.job(job.id)).state == "cancelled"
+    answer = await penstock.ask(f"Who opened the {fact} bridge?")
+    assert "Elsa Dorn" in answer.text, "the searcher is back, and past the cancelled question"
+    assert (await penstock.job(job.id)).state == "cancelled"
+    events = [event.event async for event in penstock.job_events(job.id)]
+    assert "sentence" not in events
+
+
+async def test_a_question_ends_at_its_deadline_though_a_stage_hangs(
+    stack: Any, penstock: Penstock, fact: str
+) -> None:
+    with stack.stopped("searcher"):
+        job = await penstock.submit_question(f"When was the {fact} bridge opened?", deadline_s=2)
+        ended = await penstock.wait(job.id)
+    assert ended.state == "failed"
+    assert ended.error is not None
+    assert ended.error.type == "expired"
+
+
 async def test_the_stream_of_a_job_resumes_where_it_broke(penstock: Penstock, fact: str) -> None:
     job = await penstock.submit_question(f"When was the {fact} bridge opened?", wait_s=20)
     events = [event async for event in penstock.job_events(job.id)]

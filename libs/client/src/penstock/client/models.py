@@ -67,6 +67,8 @@ class Passage(Model):
     dense_rank: int | None = None
     lexical_rank: int | None = None
     metadata: dict[str, Any] = {}
+    findings: tuple[dict[str, Any], ...] = ()
+    """What the guard saw in it."""
 
 
 class Answer(Model):

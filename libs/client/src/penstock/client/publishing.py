@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -99,14 +99,29 @@ class TopicPublisher:
         """
         Put the file into the blob store, then announce it. Returns the submission's id.
 
+        A file that is too large or cannot be opened has failed already, and stops no other.
+
         Raises:
-            PermanentError: the file is larger than the blob store takes.
+            TransientError: the blob store or the broker is away.
         """
         submission = uuid4().hex
-        ref = await self._blobs.put(self._tenant, submission, _read(path), limit=self._limit)
-        body = DocumentSubmitted(blob=ref, filename=path.name, **fields)
-        await self._announce(document, submission, body)
+        try:
+            with await asyncio.to_thread(path.open, "rb") as file:
+                ref = await self._blobs.put(
+                    self._tenant, submission, _pieces(file), limit=self._limit
+                )
+        except PermanentError as error:
+            self._refuse(submission, document, error.type, str(error))
+        except OSError as error:
+            self._refuse(submission, document, "unreadable", f"{path}: {error.strerror}")
+        else:
+            body = DocumentSubmitted(blob=ref, filename=path.name, **fields)
+            await self._announce(document, submission, body)
         return submission
+
+    def _refuse(self, submission: str, document: str, kind: str, message: str) -> None:
+        error = Failure(type=kind, message=message)
+        self.followed[submission] = Followed(document, outcome="failed", error=error)
 
     async def delete(self, document: str) -> str:
         submission = uuid4().hex
@@ -175,7 +190,6 @@ def _progress(followed: Followed, body: JobProgressed) -> None:
             pass
 
 
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while piece := await asyncio.to_thread(file.read, 1 << 20):
-            yield piece
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(file.read, 1 << 20):
+        yield piece
