@@ -69,6 +69,14 @@ def test_a_passage_that_says_it_in_other_words_stays_cited() -> None:
     assert [citation.chunk_id for citation in written.citations] == ["a"]
 
 
+def test_the_last_word_to_the_model_is_that_it_may_know_nothing() -> None:
+    """Small models forget the system prompt behind many passages, and make something up."""
+    asked = prompt(PassageRetrieved(question="How many seats?", passages=()), PASSAGES)[-1].content
+    assert asked.endswith(
+        'Question: How many seats?\nWhen no passage says it, reply {"sentences": []}.'
+    )
+
+
 def test_the_same_quote_keeps_its_number() -> None:
     """Two sentences from one place carry one marker."""
     cited = Citations(PASSAGES)

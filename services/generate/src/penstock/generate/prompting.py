@@ -20,6 +20,8 @@ from penstock.generate.terms import content_stems
 
 PROMPT = "answer.v1"
 _PROMPT_TEXT = (Path(__file__).parent / "prompts" / f"{PROMPT}.txt").read_text(encoding="utf-8")
+_REMINDER = 'When no passage says it, reply {"sentences": []}.'
+"""Said again at the end: by then small models have forgotten that they may know nothing."""
 SUSPICIOUS = ' suspicious="yes"'
 _INSTRUCTING = ("injection", "jailbreak", "exfiltration", "instruction")
 _MARKER = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
@@ -100,7 +102,7 @@ def prompt(question: PassageRetrieved, passages: Sequence[Passage]) -> list[Mess
     return [
         Message("system", _PROMPT_TEXT.format(tag=tag)),
         *(Message(turn.role, turn.content) for turn in question.conversation),
-        Message("user", f"{shown}\n\nQuestion: {question.question}"),
+        Message("user", f"{shown}\n\nQuestion: {question.question}\n{_REMINDER}"),
     ]
 
 
