@@ -42,11 +42,11 @@ check: install ## lint, types, layering
 
 .PHONY: test-unit
 test-unit: install ## offline, seconds
-	$(RUN) pytest tests/unit -n auto
+	$(RUN) pytest tests/unit
 
 .PHONY: test
 test: install ## unit, contract, integration and end-to-end tests on the real servers
-	$(RUN) pytest tests/unit -n auto
+	$(RUN) pytest tests/unit
 	$(RUN) pytest tests/contracts tests/integration tests/e2e
 
 .PHONY: contracts
