@@ -250,3 +250,28 @@ def test_a_known_filter_is_taken_as_it_is() -> None:
     """All three forms."""
     wanted = {"a": "x", "b": {"in": [1, "y"]}, "c": {"gte": 1, "lt": 2.5}, "d": True}
     assert NewQuestion(question="q", filter=wanted).filter == wanted
+
+
+@pytest.mark.parametrize("path", ["/v1/questions", "/v1/search", "/v1/keys", "/v1/documents"])
+async def test_nobody_fills_the_memory_before_showing_a_key(path: str) -> None:
+    """An endless body is refused after a megabyte, or not read at all."""
+    taken = 0
+    statuses: list[int] = []
+
+    async def endless() -> dict[str, Any]:
+        nonlocal taken
+        taken += 65_536
+        more = taken < 50 * 1024 * 1024
+        return {"type": "http.request", "body": b" " * 65_536, "more_body": more}
+
+    async def heard(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "headers": [(b"content-type", b"application/json")],
+        "client": ("10.0.0.7", 1), "server": ("a", 80), "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+    await create_app()(scope, endless, heard)
+    assert statuses[0] in (413, 503)  # 503: it is not started, and did not read on
+    assert taken < 2 * 1024 * 1024

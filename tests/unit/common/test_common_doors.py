@@ -67,7 +67,7 @@ def bad_tokens() -> dict[str, str | None]:
         "an API key": "Bearer pk_local_" + "x" * 48,
         "another secret": "Bearer " + issue(ADA, SECRET[:-1] + "t"),
         "expired": "Bearer " + issue(ADA, SECRET, ttl_s=-1),
-        "unsigned": "Bearer " + jwt.encode(claims, None, algorithm="none"),
+        "unsigned": "Bearer " + jwt.encode(claims, "", algorithm="none"),
         "for ever": "Bearer " + jwt.encode(timeless, SECRET, algorithm="HS256"),
         "for others": "Bearer " + jwt.encode(claims | {"aud": "x"}, SECRET, algorithm="HS256"),
         "another algorithm": "Bearer " + jwt.encode(claims, SECRET * 2, algorithm="HS512"),

@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from penstock.api import problems
 from penstock.api.access import Role, check_settings, hashed, split_key
+from penstock.api.bounds import Bounded
 from penstock.api.collections import announce_all
 from penstock.api.deadletters import DeadLetterReader
 from penstock.api.handlers import GROUP, Handlers
@@ -48,6 +49,7 @@ def create_app() -> FastAPI:
     for module in (documents, questions, jobs, dead_letters, operations):
         app.include_router(module.router)
     problems.install(app)
+    app.add_middleware(Bounded)
     app.add_middleware(Observed)
     return app
 
