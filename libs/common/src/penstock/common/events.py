@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
+from penstock.common.metadata import Metadata
+
 MAX_INLINE_TEXT_BYTES = 128 * 1024
 """Longest text a submission may carry itself, in UTF-8 bytes; longer ones go by blob."""
 
@@ -140,7 +142,7 @@ class DocumentSubmitted(Event):
     blob: str | None = None
     title: str | None = None
     filename: str | None = None
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     access: tuple[str, ...] | None = None
     """Groups that may read it; absent: everyone in the tenant."""
     collection: str = "default"
