@@ -28,7 +28,9 @@ MOST_READ = 2_000
 Place = tuple[str, int, int]
 """(topic, partition, offset)"""
 
-ID = re.compile(r"^(?P<topic>[a-z0-9.\-]+\.dlq):(?P<partition>\d+):(?P<offset>\d+)$")
+ID = re.compile(r"(?P<topic>[a-z0-9.\-]+\.dlq):(?P<partition>[0-9]{1,9}):(?P<offset>[0-9]{1,18})")
+_ATTEMPT = re.compile(r"[0-9]{1,6}")
+"""A sender may write what it likes into its headers; no handler takes a larger one either."""
 
 
 def id_of(place: Place) -> str:
@@ -37,7 +39,7 @@ def id_of(place: Place) -> str:
 
 def place_of(text: str) -> Place | None:
     """The place that an id names, when its topic is one of ours."""
-    match = ID.match(text)
+    match = ID.fullmatch(text)
     if match is None or match["topic"] not in ALL:
         return None
     return match["topic"], int(match["partition"]), int(match["offset"])
@@ -76,7 +78,7 @@ class DeadLetterRecord:
     @property
     def attempt(self) -> int:
         text = self.text("ce_attempt", "1")
-        return int(text) if text.isdecimal() else 1
+        return int(text) if _ATTEMPT.fullmatch(text) else 1
 
     @property
     def about_question(self) -> bool:

@@ -1,10 +1,12 @@
 """What clients send. Limits stand here and nowhere else."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from penstock.common.events import JsonObject, Turn
+from penstock.common.metadata import Metadata, storable
 
 MOST_DOCUMENTS = 1_000
 """Documents in one request: one job, one transaction."""
@@ -22,6 +24,15 @@ Name = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_name)
 ShortName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
 
 
+def _tenant(value: str) -> str:
+    if "/" in value:
+        raise ValueError("must have no slash: the first one ends the tenant in a record's key")
+    return value
+
+
+Tenant = Annotated[ShortName, AfterValidator(_tenant)]
+
+
 def _readable(value: str) -> str:
     if "\0" in value or not value.strip():
         raise ValueError("must hold more than white space, and no NUL character")
@@ -37,7 +48,9 @@ OPERATORS = ("in", "gt", "gte", "lt", "lte")
 
 def _filter(value: JsonObject) -> JsonObject:
     """What the searcher takes; refused here, and not after the question has travelled there."""
-    for name, wanted in value.items():
+    for name, wanted in storable(value).items():
+        if not name or "\0" in name:
+            raise ValueError("every field needs a name without NUL characters")
         operands = list(wanted.items()) if isinstance(wanted, dict) else [("", wanted)]
         if not operands:
             raise ValueError(f"{name}: name an operator, one of {', '.join(OPERATORS)}")
@@ -57,6 +70,10 @@ def _scalars(name: str, values: list[Any]) -> None:
         raise ValueError(f"{name}: give 1 to 100 values")
     if not all(isinstance(value, str | bool | int | float) for value in values):
         raise ValueError(f"{name}: compare with text, numbers, true and false alone")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise ValueError(f"{name}: a number must be finite")
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        raise ValueError(f"{name}: text must hold no NUL character")
 
 
 Filter = Annotated[JsonObject, Field(max_length=16), AfterValidator(_filter)]
@@ -77,7 +94,7 @@ class NewDocument(Request):
     text: str | None = Field(default=None, min_length=1)
     uri: str | None = Field(default=None, min_length=1, max_length=4000)
     filename: str | None = Field(default=None, max_length=512)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     access: tuple[ShortName, ...] | None = None
 
     @model_validator(mode="after")
@@ -99,7 +116,7 @@ class FileFields(Request):
     title: str | None = Field(default=None, max_length=1000)
     collection: ShortName = "default"
     callback_url: str | None = Field(default=None, max_length=2000)
-    metadata: JsonObject = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     access: tuple[ShortName, ...] | None = None
 
 
@@ -126,14 +143,14 @@ class Decision(Request):
     """On a quarantined document."""
 
     decision: Literal["release", "reject"]
-    comment: str | None = Field(default=None, max_length=2000)
+    comment: Annotated[str, AfterValidator(_readable)] | None = Field(default=None, max_length=2000)
 
 
 class NewKey(Request):
     name: ShortName
     roles: tuple[Literal["reader", "publisher", "approver", "operator"], ...] = Field(min_length=1)
     groups: tuple[ShortName, ...] = ()
-    tenant: ShortName | None = None
+    tenant: Tenant | None = None
     """Another tenant than the caller's: for a global operator alone."""
     all_tenants: bool = False
     """A global operator; made by one."""

@@ -36,6 +36,7 @@ from penstock.api.routes.answering import (
 )
 from penstock.api.uploads import Part, parts
 from penstock.api.webhooks import check_callback
+from penstock.common.envelope import MOST_SUBJECT_BYTES
 from penstock.common.events import MAX_INLINE_TEXT_BYTES, DocumentSubmitted
 from penstock.common.http import JSON
 
@@ -326,6 +327,8 @@ async def remove(
     prefer: Prefer = None,
 ) -> Response:
     """Delete a document everywhere. The job's result is the receipt."""
+    if not document or len(document.encode()) > MOST_SUBJECT_BYTES:
+        raise Problem("invalid", f"a document's id has 1 to {MOST_SUBJECT_BYTES} bytes")
     once = Once.of(idempotency_key, b"DELETE", document.encode())
     job = await jobs.remove_document(shared, caller, document, once)
     return await answer_job(shared, caller, job, prefer)

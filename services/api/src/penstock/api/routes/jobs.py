@@ -1,5 +1,6 @@
 """Jobs: look, wait, follow, cancel."""
 
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -96,7 +97,7 @@ async def follow(
 ) -> Response:
     """Server-sent events: progress, sentence, retracted, end. Resumes after `Last-Event-ID`."""
     await jobs.find(shared, caller, job)
-    if last_event_id is not None and not last_event_id.isdecimal():
+    if last_event_id is not None and not re.fullmatch("[0-9]{1,18}", last_event_id):
         raise Problem("invalid", "Last-Event-ID: send the id of the last event that came")
     events = _events(request, shared, caller, job, int(last_event_id or 0))
     return StreamingResponse(
