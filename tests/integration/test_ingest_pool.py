@@ -40,6 +40,8 @@ def obey(job):
         os.abort()
     if text == "raise":
         raise ZeroDivisionError("oh")
+    if text == "tell":
+        raise LookupError(" ".join(os.environ))
     if text == "nest":
         return obey(job)
     return real(job)
@@ -83,6 +85,21 @@ async def test_a_hostile_file_fails_alone_and_the_next_one_is_read(
         await bad
     assert caught.value.type == reason
     assert (await good).batches[0][0].text == "Water flows."
+
+
+async def test_a_file_that_takes_over_its_parser_finds_no_secret_there(
+    hostile: ParsePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the service was given: the worker inherits what a parser needs, by name."""
+    secrets = ("PENSTOCK_DATABASE", "PENSTOCK_SERVICE_SECRET", "PENSTOCK_KAFKA_PASSWORD",
+               "PENSTOCK_CHAT_KEY", "PENSTOCK_OPERATOR_KEY", "AWS_SECRET_ACCESS_KEY")  # fmt: skip
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("PENSTOCK_MODELS", "models")
+    with pytest.raises(Unreadable, match="LookupError") as told:
+        await hostile.run(job(b"tell"))
+    assert not any(name in str(told.value) for name in secrets)
+    assert "PENSTOCK_MODELS" in str(told.value)
 
 
 async def test_a_cancelled_caller_gives_its_worker_back(hostile: ParsePool) -> None:

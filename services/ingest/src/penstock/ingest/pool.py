@@ -7,11 +7,12 @@ document takes too long.
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ from penstock.ingest.jobs import Chunked, Failed, Job
 log = structlog.get_logger()
 
 _WORKER = "penstock.ingest.worker"
+# What a parser needs of our own environment: never a password, a key or an address to use one at.
+_INHERITED = re.compile(
+    r"PATH|HOME|USER|LANG(UAGE)?|LC_\w+|TZ|TMPDIR|(LD|DYLD)_LIBRARY_PATH|PYTHON\w+|VIRTUAL_ENV"
+    r"|XDG_\w+|TESSDATA_PREFIX|SSL_CERT_(FILE|DIR)|PENSTOCK_(MODELS|MAVEN)"
+    r"|(?i:(https?|all|no)_proxy)"
+)
 # One thread each: the number of workers is how the cores are shared. Nothing calls home.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -43,6 +50,12 @@ class Limits:
 
     seconds: int = 60
     memory_bytes: int = 2048 * _MIB
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a worker: a file that takes it over finds no secret in it."""
+    inherited = {name: value for name, value in ours.items() if _INHERITED.fullmatch(name)}
+    return {**inherited, **_ENVIRONMENT}
 
 
 class ParsePool:
@@ -161,7 +174,7 @@ class _Worker:
                 [sys.executable, "-m", self._module, *map(str, arguments)],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
+                env=environment(os.environ),
                 start_new_session=True,  # so that its children (LibreOffice) go with it
             )
         except OSError as error:
