@@ -6,9 +6,11 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CONFIG = SettingsConfigDict(
-    env_prefix="PENSTOCK_", extra="ignore", frozen=True, use_attribute_docstrings=True
-)
-"""Docstrings of fields become their descriptions, which docs/settings.md is made of."""
+    env_prefix="PENSTOCK_", extra="ignore", frozen=True, use_attribute_docstrings=True,
+    hide_input_in_errors=True,
+)  # fmt: skip
+"""Docstrings of fields become their descriptions, which docs/settings.md is made of. What a process
+says of a setting that it refuses quotes no value: it may be a secret, or lie beside one."""
 
 
 class KafkaSettings(BaseSettings):
@@ -34,7 +36,7 @@ class KafkaSettings(BaseSettings):
 class ServiceSettings(KafkaSettings):
     """What every process needs; each service adds its own few fields."""
 
-    service_secret: SecretStr
+    service_secret: SecretStr = Field(min_length=32)
     """Signs the tokens between services; at least 32 characters; the same for all of them."""
     host: str = "127.0.0.1"
     """Where health, metrics and inner doors listen."""
