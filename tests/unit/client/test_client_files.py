@@ -21,6 +21,15 @@ def test_a_folder_names_files_by_their_path_below_it_and_skips_what_is_hidden(fo
     assert [name for name, _ in walk([folder])] == ["a.md", "sub/b.pdf"]
 
 
+def test_a_link_that_leads_out_of_the_folder_is_left_out(folder: Path, tmp_path: Path) -> None:
+    """Whoever may put a link into a watched folder does not read the caller's other files."""
+    (tmp_path / "private.txt").write_text("mine")
+    (folder / "out.txt").symlink_to(tmp_path / "private.txt")
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "in.md").symlink_to(folder / "sub/b.pdf")
+    assert [name for name, _ in walk([folder])] == ["a.md", "in.md", "sub/b.pdf"]
+
+
 def test_a_single_file_is_called_by_its_name(folder: Path) -> None:
     assert list(walk([folder / "sub/b.pdf"])) == [("b.pdf", folder / "sub/b.pdf")]
 

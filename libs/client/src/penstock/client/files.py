@@ -10,7 +10,8 @@ from penstock.client.errors import PenstockError
 def walk(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
     """
     Yield (document id, file). A file is called by its name, a file in a folder by its path below
-    that folder. Hidden files and folders are left out.
+    that folder. Hidden files and folders are left out, and links that lead out of the folder: who
+    may drop files there is not to publish every file that the caller can read.
 
     Raises:
         PenstockError: a path does not exist, or two files would get one id.
@@ -33,9 +34,11 @@ def _below(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_file():
         yield path.name, path
         return
+    home = path.resolve()
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in relative.parts):
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if not hidden and file.is_file() and file.resolve().is_relative_to(home):
             yield relative.as_posix(), file
 
 
