@@ -36,7 +36,7 @@ class Credentials:
         """Read `secrets.json` of the folder, or make it. `StackError` when it cannot be used."""
         path = folder / "secrets.json"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             known = json.loads(path.read_text()) if path.exists() else {}
             made = asdict(cls())
             database = {**made["database"], **known.get("database", {})}

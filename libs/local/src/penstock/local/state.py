@@ -117,7 +117,7 @@ def is_running(folder: Path) -> bool:
 def usable(folder: Path) -> None:
     """`StackError` in a sentence when the stack cannot keep its data in the folder."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # documents and secrets
         (folder / "logs").mkdir(exist_ok=True)
         write_atomically(folder / ".writable", f"{os.getpid()}\n")
         (folder / ".writable").unlink()
