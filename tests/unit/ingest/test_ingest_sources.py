@@ -71,6 +71,7 @@ async def test_a_file_over_the_limit_a_folder_and_nothing_say_what_they_are(docs
         "https://wiki.example/docs/../x", "https://wiki.example/docs/%2e%2e/x",
         "https://user@wiki.example/docs/a", "ftp://wiki.example/docs/a", "/etc/passwd",
         "file:///etc/passwd", "https://169.254.169.254/", "https://wiki.example/docs\\..\\x",
+        "http://[::1", "https://wiki.example\u2100/docs/a", "file:///a%00b", "https://wiki.example:x/docs/",
     ],
 )  # fmt: skip
 async def test_another_host_port_scheme_or_path_is_refused(uri: str) -> None:

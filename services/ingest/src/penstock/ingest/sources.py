@@ -6,7 +6,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
@@ -54,7 +54,7 @@ class UriReader:
 
     async def read(self, uri: str) -> bytes:
         """Raises `Unreadable` with what is wrong with the uri or what lies behind it."""
-        if urlsplit(uri).scheme == "file":
+        if self._split(uri).scheme == "file":
             return await asyncio.to_thread(self._read_file, self._allowed_file(uri))
         self._allow_url(uri)
         try:
@@ -64,11 +64,20 @@ class UriReader:
             message = f"{uri} was not read within {self.timeout_s:.0f} s."
             raise Unreadable(message, type="uri_failed") from error
 
+    def _split(self, uri: str) -> SplitResult:
+        try:
+            return urlsplit(uri)
+        except ValueError as error:  # no uri at all: `http://[`
+            raise self._refused(uri) from error
+
     # ------------------------------------------------------------ files
 
     def _allowed_file(self, uri: str) -> Path:
         parts = urlsplit(uri)
-        path = Path(os.path.realpath(unquote(parts.path)))
+        named = unquote(parts.path)
+        if "\0" in named:
+            raise self._refused(uri)
+        path = Path(os.path.realpath(named))
         for prefix in self.prefixes:
             allowed = urlsplit(prefix)
             if allowed.scheme != "file" or parts.netloc not in ("", "localhost"):
@@ -94,7 +103,7 @@ class UriReader:
     # ------------------------------------------------------------ http
 
     def _allow_url(self, uri: str) -> None:
-        parts = urlsplit(uri)
+        parts = self._split(uri)
         segments = unquote(parts.path).split("/")
         plain = parts.username is None and ".." not in segments and "\\" not in uri
         for prefix in self.prefixes:
