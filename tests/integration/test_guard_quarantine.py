@@ -1,6 +1,7 @@
 """Quarantine on real servers: held, decided once, forgotten with the document."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -326,3 +327,20 @@ async def test_bad_input_at_the_doors_gets_a_sentence(doors: httpx.AsyncClient) 
     assert (wrong.status_code, wrong.json()["title"]) == (422, "Invalid decision")
     absent = await doors.post(nowhere, json={"decision": "reject"}, headers=by("ann"))
     assert absent.status_code == 404
+
+
+async def test_what_no_table_takes_is_refused_with_a_reason(
+    gate: DocumentGate, doors: httpx.AsyncClient, document: str
+) -> None:
+    """A NUL in a comment, a cursor beyond all numbers: a problem that says so, never a bug."""
+    await quarantined(gate, document)
+    decision = {"decision": "reject", "comment": "a\0b"}
+    path = f"/v1/quarantine/{(await item_of(doors, document))['id']}/decision"
+    endless = base64.urlsafe_b64encode(b"9" * 30).decode()
+    for answer in (
+        await doors.post(path, json=decision, headers=by("ann")),
+        await doors.get(f"/v1/quarantine?cursor={endless}", headers=by("ann")),
+    ):
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert (await item_of(doors, document))["decided_by"] is None

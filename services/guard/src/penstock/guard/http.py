@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from penstock.common.db import Database
-from penstock.common.failures import TransientError
+from penstock.common.failures import PermanentError, TransientError
 from penstock.common.http import JSON, Endpoint, guarded, problem
 from penstock.common.kafka import Publisher
 from penstock.common.tokens import Identity
@@ -118,6 +118,8 @@ class QuarantineDoors:
                 return await endpoint(request, identity)
             except TransientError as error:
                 return problem(503, "try_again", str(error), headers={"Retry-After": "1"})
+            except PermanentError as error:
+                return problem(422, error.type, str(error))
 
         return guarded(door, self._secret)
 
