@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -82,13 +83,16 @@ class Running:
 
     @contextmanager
     def stopped(self, name: str) -> Iterator[None]:
-        """For a while a process of the stack does nothing, as if its machine had stalled."""
-        process = self.pid(name)
-        os.kill(process, signal.SIGSTOP)
+        """For a while a process and its children do nothing, as if their machine had stalled."""
+        top = psutil.Process(self.pid(name))
+        processes = [top, *top.children(recursive=True)]
+        for process in processes:
+            process.suspend()
         try:
             yield
         finally:
-            os.kill(process, signal.SIGCONT)
+            for process in processes:
+                process.resume()
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[asyncpg.Connection]:

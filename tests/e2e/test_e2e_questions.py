@@ -151,11 +151,11 @@ async def test_a_filter_reaches_both_legs(penstock: Penstock) -> None:
     word = f"Orlo{uuid4().hex[:8]}"
     job = await penstock.submit_documents(
         [
-            {"id": f"{word}-{y}", "text": f"{word} in the year {y}.", "metadata": {"year": y}}
+            {"id": f"{word}-{y}", "text": f"{word} in the year {y}.", "metadata": {word: y}}
             for y in (2019, 2024)
         ]
     )
     assert (await penstock.wait(job.id)).state == "succeeded"
     for mode in ("dense", "lexical", "hybrid"):
-        found = await penstock.search(word, mode=mode, filter={"year": {"gte": 2020}}, top_k=20)
+        found = await penstock.search(word, mode=mode, filter={word: {"gte": 2020}}, top_k=20)
         assert {p.document_id for p in found.passages} == {f"{word}-2024"}, mode

@@ -6,7 +6,9 @@ effect, then publish, then commit.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import structlog
@@ -19,7 +21,14 @@ from penstock.common import events
 from penstock.common.deadletters import DeadLetters
 from penstock.common.envelope import Record, read
 from penstock.common.failures import DlqLimit, PermanentError, RetryPolicy, TransientError
-from penstock.common.kafka import Cancellations, Collections, Publisher, TableReader, connection
+from penstock.common.kafka import (
+    Cancellations,
+    Collections,
+    Publisher,
+    TableReader,
+    cluster_id,
+)
+from penstock.common.logging import bind_call
 from penstock.common.offsets import Progress
 from penstock.common.routes import Handler, Route
 from penstock.common.security import faststream_security
@@ -30,9 +39,7 @@ from penstock.common.telemetry import (
     LAG,
     RECORDS,
     RETRIES,
-    child_traceparent,
     set_traceparent,
-    trace_id,
 )
 from penstock.common.topics import Topic
 
@@ -42,6 +49,8 @@ Body = TypeVar("Body", bound=events.Event)
 
 COMMIT_EVERY_S = 0.2
 """Committing per record costs a factor of ten (measured); this is the longest a done record waits."""
+
+LAG_EVERY_S = 1.0
 
 RETRY = RetryPolicy()
 
@@ -122,10 +131,11 @@ class Stage:
         await self._broker.start()
         assert subscriber.consumer is not None
         self._consumer = subscriber.consumer
-        self._cluster = await self._cluster_id()
+        self._cluster = await cluster_id(self._settings)
         self._loops = [
             asyncio.create_task(self._poll(), name="poll"),
             asyncio.create_task(self._commit_regularly(), name="commit"),
+            asyncio.create_task(self._measure_lag(), name="lag"),
         ]
 
     async def drain(self) -> None:
@@ -149,6 +159,8 @@ class Stage:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._commit()
+        for partition in self._progress:  # whoever has it next says how far behind it is
+            LAG.labels(partition.topic, self.group, partition.partition).set(0)
         self._progress.clear()
         for route in self._routes.values():
             route.forget()
@@ -313,23 +325,14 @@ class Stage:
             return
 
     async def _call(self, route: Route, records: Sequence[Record[Any]]) -> None:
-        first = records[0].envelope
-        traceparent = child_traceparent(first.traceparent)
-        set_traceparent(traceparent if len(records) == 1 else None)
-        bound = {"tenant": first.tenant, "job": first.job, "subject": first.subject}
-        structlog.contextvars.bind_contextvars(
-            topic=route.topic.name,
-            records=len(records),
-            trace_id=trace_id(traceparent),
-            **(bound if len(records) == 1 else {}),
-        )
-        with HANDLING.labels(route.topic.name, self.group).time():
-            if self.limit.reached:
-                async with self._probe:
-                    publications = await route.handler(records)
-            else:
-                publications = await route.handler(records)
-            await self.publisher.publish(*publications)
+        set_traceparent(bind_call(route.topic.name, [record.envelope for record in records]))
+        started = time.perf_counter()
+        async with self._probe if self.limit.reached else nullcontext():
+            publications = await route.handler(records)
+        await self.publisher.publish(*publications)
+        took = time.perf_counter() - started
+        HANDLING.labels(route.topic.name, self.group).observe(took)
+        log.info("handled", published=len(publications), ms=round(took * 1000, 1))
 
     async def _dead_letter(
         self, route: Route, raw: ConsumerRecord, error: Exception, attempts: int = 1
@@ -353,7 +356,6 @@ class Stage:
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
             await self._commit()
-            self._measure_lag()
 
     async def _commit(self) -> None:
         """Commit what is new. A failure is no loss: what was done is done again, to no effect."""
@@ -369,25 +371,21 @@ class Stage:
             if partition in self._progress:
                 self._progress[partition].committed = offset
 
-    def _measure_lag(self) -> None:
-        assert self._consumer is not None
-        for partition, progress in self._progress.items():
-            end = self._consumer.highwater(partition)
-            if end is not None and progress.committable is not None:
-                LAG.labels(partition.topic, self.group, partition.partition).set(
-                    end - progress.committable
-                )
-
-    async def _cluster_id(self) -> str:
-        """The cluster's own id: part of a submission's position."""
-        from aiokafka.admin import AIOKafkaAdminClient
-
-        admin = AIOKafkaAdminClient(**connection(self._settings))
-        await admin.start()
-        try:
-            return str((await admin.describe_cluster())["cluster_id"])
-        finally:
-            await admin.close()
+    async def _measure_lag(self) -> None:
+        """Asked of the brokers: a paused partition is not fetched, and hears of no new end."""
+        while True:
+            await asyncio.sleep(LAG_EVERY_S)
+            assert self._consumer is not None
+            try:
+                ends = await self._consumer.end_offsets(list(self._progress))
+            except KafkaError as error:
+                log.warning("lag_unknown", group=self.group, error=repr(error))
+                continue
+            for partition, end in ends.items():
+                progress = self._progress.get(partition)
+                if progress is not None and progress.committable is not None:
+                    behind = end - progress.committable
+                    LAG.labels(partition.topic, self.group, partition.partition).set(behind)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -2,8 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 
 import structlog
+from structlog.contextvars import bind_contextvars, unbind_contextvars
+
+from penstock.common.envelope import Envelope
+from penstock.common.telemetry import child_traceparent, trace_id
 
 
 def configure(process: str, level: str = "info") -> None:
@@ -37,4 +42,25 @@ def configure(process: str, level: str = "info") -> None:
         )
     )  # fmt: skip
     logging.basicConfig(handlers=[handler], level=max(numeric, logging.WARNING), force=True)
-    structlog.contextvars.bind_contextvars(process=process)
+    bind_contextvars(process=process)
+
+
+def bind_call(topic: str, envelopes: Sequence[Envelope]) -> str | None:
+    """Put on every log line from here whose records a handler has in hand.
+
+    Returns the trace that follows from one record; of several, each event follows its own.
+    """
+    bind_contextvars(topic=topic, records=len(envelopes))
+    if len(envelopes) > 1:
+        bind_contextvars(trace_ids=sorted({trace_id(e.traceparent) or "" for e in envelopes}))
+        return None
+    unbind_contextvars("trace_ids")
+    (envelope,) = envelopes
+    traceparent = child_traceparent(envelope.traceparent)
+    bind_contextvars(
+        tenant=envelope.tenant,
+        job=envelope.job,
+        subject=envelope.subject,
+        trace_id=trace_id(traceparent),
+    )
+    return traceparent
