@@ -117,6 +117,17 @@ async def test_a_tenants_operator_makes_no_keys_for_others(world: Any) -> None:
         assert {k["tenant"] for k in (await client.get("/v1/keys")).json()["keys"]} == {tenant}
 
 
+async def test_a_tenants_operator_does_not_lock_the_global_one_out(world: Any) -> None:
+    """The operator of one tenant manages its keys, not those of the whole installation."""
+    body: dict[str, Any] = {"name": "a", "roles": ["operator"], "all_tenants": True}
+    whole = (await world.client.post("/v1/keys", json=body)).json()
+    async with await key(world, "operator") as client:
+        assert (await client.delete(f"/v1/keys/{whole['id']}")).status_code == 404
+        own = (await client.post("/v1/keys", json={"name": "b", "roles": ["reader"]})).json()
+        assert (await client.delete(f"/v1/keys/{own['id']}")).status_code == 200
+    assert (await world.client.delete(f"/v1/keys/{whole['id']}")).status_code == 200
+
+
 async def test_two_tenants_see_nothing_of_each_other(world: Any, name: str) -> None:
     """The same ids in two tenants are two things; lists, jobs and documents stay apart."""
     tenant, client = await tenant_client(world)

@@ -109,11 +109,14 @@ async def make_key(new: NewKey, caller: Operator, shared: Shared) -> Response:
 
 @router.delete("/v1/keys/{key}", tags=["keys"])
 async def revoke(key: str, caller: Operator, shared: Shared) -> Response:
-    """Revoke a key; from the next request on it opens nothing."""
+    """Revoke a key; from the next request on it opens nothing.
+
+    A global operator's is revoked by another one alone, whichever tenant it belongs to.
+    """
     async with shared.database.transaction() as connection:
         revoked = await connection.fetchval(
             "UPDATE api_key SET revoked_at = coalesce(revoked_at, clock_timestamp()) "
-            "WHERE id = $1 AND ($2 OR tenant = $3) RETURNING revoked_at",
+            "WHERE id = $1 AND ($2 OR (tenant = $3 AND NOT is_global)) RETURNING revoked_at",
             key,
             caller.all_tenants,
             caller.tenant,
