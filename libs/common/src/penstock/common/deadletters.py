@@ -95,8 +95,9 @@ class DeadLetters:
         self, name: str, raw: ConsumerRecord, headers: list[tuple[str, bytes]], envelope: Envelope
     ) -> RecordMetadata:
         """The record as it is or, where it was compressed and is larger than we may send, without."""
+        key = b"" if raw.key is None and raw.value is None else raw.key  # no client sends nothing
         try:
-            return await self._publisher.send(name, raw.key, raw.value, headers)
+            return await self._publisher.send(name, key, raw.value, headers)
         except PermanentError:
             size = len(raw.value or b"")
             happened = [(name, value) for name, value in headers if name.startswith(PREFIX)]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from penstock.common.events import Event, Position
 from penstock.common.failures import PermanentError
-from penstock.common.telemetry import current_traceparent
+from penstock.common.telemetry import current_traceparent, traceparent_of
 from penstock.common.topics import RETRY, Topic
 
 Body = TypeVar("Body", bound=Event)
@@ -150,7 +150,7 @@ def read(
         time=_time(texts, "ce_time"),
         deadline=_time(texts, "ce_deadline"),
         attempt=_whole(texts.get("ce_attempt", "1"), "ce_attempt", _MOST_ATTEMPTS),
-        traceparent=texts.get("traceparent"),
+        traceparent=traceparent_of(texts.get("traceparent")),
     )
     return Record(
         topic=topic.name,
@@ -181,7 +181,7 @@ def read_leniently(raw: ConsumerRecord, *, cluster: str, default_tenant: str) ->
         attempt = 1
     return Envelope(
         id=_id, tenant=tenant, job=job, subject=subject, attempt=attempt,
-        traceparent=texts.get("traceparent"),
+        traceparent=traceparent_of(texts.get("traceparent")),
     )  # fmt: skip
 
 

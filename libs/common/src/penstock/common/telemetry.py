@@ -40,6 +40,11 @@ def child_traceparent(parent: str | None) -> str:
     return f"00-{match[1]}-{secrets.token_hex(8)}-01" if match else new_traceparent()
 
 
+def traceparent_of(text: str | None) -> str | None:
+    """A sender's trace context; what is none is not handed on, however long it is."""
+    return text if _TRACEPARENT.match(text or "") else None
+
+
 def set_traceparent(value: str | None) -> None:
     _current.set(value)
 
