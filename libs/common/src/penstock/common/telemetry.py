@@ -42,7 +42,7 @@ def child_traceparent(parent: str | None) -> str:
 
 def traceparent_of(text: str | None) -> str | None:
     """A sender's trace context; what is none is not handed on, however long it is."""
-    return text if _TRACEPARENT.match(text or "") else None
+    return text if _TRACEPARENT.fullmatch(text or "") else None
 
 
 def set_traceparent(value: str | None) -> None:

@@ -1,0 +1,92 @@
+"""Records that only a hostile publisher writes: each becomes a dead letter, the next one is read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from penstock.common.consumer import Stage
+from penstock.common.envelope import Publication, Record
+from penstock.common.events import JobCancelled
+from penstock.common.events import Stage as StageName
+from penstock.common.settings import ServiceSettings
+from penstock.common.topics import Topic
+from penstock.local.stack import Servers
+from penstock.local.topics import create_topics
+
+pytestmark = pytest.mark.connected
+
+GOOD = b'{"reason": "good"}'
+MOST = 1_048_588
+"""What a broker takes at most, bytes of one batch."""
+
+HOSTILE: dict[str, tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = {
+    "an endless trace": (b"default/x", b"{", [("traceparent", b"a" * (MOST - 150))]),
+    "an endless trace of a good record": (b"default/x", GOOD, [("traceparent", b"a" * (MOST - 200))]),
+    "an endless job": (b"default/x", GOOD, [("ce_job", b"a" * (MOST - 200))]),
+    "an endless name of a header": (b"default/x", b"{", [("a" * (MOST - 150), b"")]),
+    "headers without values": (b"default/x", b"{", [("ce_id", None), ("ce_job", None), ("x", None)]),
+    "thousands of headers": (b"default/x", b"{", [(f"h{n}", b"v") for n in range(30_000)]),
+    "a name twice": (b"default/x", b"{", [("ce_tenant", b"default"), ("ce_tenant", b"other")]),
+    "our own headers": (b"default/x", b"{", [("dlq-offset", b"x"), ("dlq-attempts", b"x")]),
+    "no UTF-8": (b"\xff\xfe", b"\xff", [("ce_id", b"\xff")]),
+    "a deadline before time": (
+        b"default/x", b"{", [("ce_deadline", b"0001-01-01T00:00:00+23:59")]),
+    "an endless key": (b"default/" + b"x" * 900_000, b"{", []),
+    "nothing at all": (None, None, []),
+    "bottomless JSON": (b"default/x", b"[" * 900_000, []),
+}  # fmt: skip
+
+
+class Noting:
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    async def __call__(self, records: Sequence[Record[JobCancelled]]) -> list[Publication[Any]]:
+        self.seen += [record.value.reason for record in records]
+        return []
+
+
+@pytest.fixture
+async def stage(servers: Servers) -> AsyncIterator[tuple[Stage, Topic[Any], Noting]]:
+    name = f"test.{uuid4().hex[:8]}.v1"
+    topic: Topic[Any] = Topic(name, JobCancelled, "test", (), ("g",), "document", partitions=1)
+    await create_topics(servers.kafka, [topic])
+    made = Stage("g", ServiceSettings(kafka=servers.kafka, service_secret="x" * 32, grace_s=5))
+    noting = Noting()
+    made.on(topic, noting, stage=StageName.EMBED)
+    await made.start()
+    yield made, topic, noting
+    await made.drain()
+
+
+async def good_one_after(
+    servers: Servers, stage: tuple[Stage, Topic[Any], Noting], batch: Any
+) -> None:
+    """A good record behind the hostile one is handled, and the process is ready."""
+    running, topic, noting = stage
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
+        future = await producer.send_batch(batch, topic.name, partition=0)
+        await future
+        await producer.send_and_wait(topic.name, b'{"reason": "last"}', b"default/y", partition=0)
+    async with asyncio.timeout(20):
+        while "last" not in noting.seen:
+            assert running.why_not_ready() is None
+            await asyncio.sleep(0.02)
+    assert running.why_not_ready() is None
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_hostile_record_stops_nobody(
+    servers: Servers, stage: tuple[Stage, Topic[Any], Noting], kind: str
+) -> None:
+    key, value, headers = HOSTILE[kind]
+    async with AIOKafkaProducer(
+        bootstrap_servers=servers.kafka, max_batch_size=2 * MOST, max_request_size=4 * MOST
+    ) as producer:
+        batch = producer.create_batch()
+        assert batch.append(key=key, value=value, timestamp=None, headers=headers)
+    await good_one_after(servers, stage, batch)
