@@ -32,6 +32,7 @@ from penstock.local.ports import free_port
 from penstock.local.stack import Servers
 
 SECRET = "s" * 32
+OPERATOR_KEY = f"pk_first_{'k' * 40}"
 HOOK_PORT = free_port()
 Json = dict[str, Any]
 Seen = TypeVar("Seen")
@@ -216,6 +217,21 @@ async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
         await publisher.start()
         yield World(url, client, publisher, api.app.state.resources, servers)
         await publisher.stop()
+
+
+@pytest.fixture(scope="module")
+async def closed(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an API as on a server, open to nobody without a key; this one has none."""
+    settings = settings_for(
+        servers, tmp_path_factory.mktemp("closed"), open_on_loopback=False,
+        operator_key=SecretStr(OPERATOR_KEY),
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{settings.port}"
+    async with running(Api(settings)), httpx.AsyncClient(base_url=url, timeout=20) as client:
+        client.headers["x-operator-key"] = OPERATOR_KEY  # for tests; the API knows no such header
+        yield client
 
 
 @pytest.fixture
