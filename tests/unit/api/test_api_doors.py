@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import generate_latest
 from pydantic import SecretStr, ValidationError
 
 from penstock.api.access import check_settings, is_local, new_key, split_key
@@ -275,3 +276,24 @@ async def test_nobody_fills_the_memory_before_showing_a_key(path: str) -> None:
     await create_app()(scope, endless, heard)
     assert statuses[0] in (413, 503)  # 503: it is not started, and did not read on
     assert taken < 2 * 1024 * 1024
+
+
+async def test_made_up_methods_do_not_fill_the_metrics() -> None:
+    """Nobody needs a key to send one, and a label is never forgotten."""
+
+    async def nothing() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def ignored(message: Any) -> None:
+        assert message["type"].startswith("http.response")
+
+    app = create_app()
+    for number in range(20):
+        scope = {
+            "type": "http", "method": f"MADEUP{number}", "path": "/nothing",
+            "raw_path": b"/nothing", "query_string": b"", "headers": [], "client": ("10.0.0.7", 1),
+            "server": ("a", 80), "scheme": "http", "http_version": "1.1",
+        }  # fmt: skip
+        await app(scope, nothing, ignored)
+    assert b"MADEUP" not in generate_latest()
+    assert b'method="other"' in generate_latest()

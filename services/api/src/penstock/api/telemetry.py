@@ -15,6 +15,9 @@ from penstock.common.telemetry import (
 
 log = structlog.get_logger()
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""A client may call its method anything; every name that is kept as a label stays for good."""
+
 
 class Observed:
     """Pure ASGI, so that a stream is not held back and a client that leaves is noticed."""
@@ -46,6 +49,7 @@ class Observed:
             finally:
                 route = getattr(scope.get("route"), "path", "unknown")
                 seconds = time.perf_counter() - started
-                REQUESTS.labels(scope["method"], route, status).observe(seconds)
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                REQUESTS.labels(method, route, status).observe(seconds)
                 if status >= 500:
                     log.warning("request_not_served", route=route, status=status)
