@@ -124,6 +124,7 @@ async def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
         assert found.lag["ingest"] == 0
         assert all(one.state is State.READY and one.memory_mb for one in found.processes)
 
+        await a_deleted_stack_file_is_written_again(tmp_path)
         await a_killed_supervisor_is_repaired(tmp_path)
         left = [psutil.Process(p.pid) for p in stack_of(tmp_path).processes.values()]
     finally:
@@ -142,6 +143,18 @@ async def a_killed_service_comes_back(folder: Path, stack: StackState) -> None:
 
     await until(is_back)
     assert stack_of(folder).processes["api"].restarts == 0
+
+
+async def a_deleted_stack_file_is_written_again(folder: Path) -> None:
+    """Without it `down` would find nothing to stop."""
+    before = stack_of(folder)
+    (folder / "stack.json").unlink()
+
+    async def is_back() -> bool:
+        return (folder / "stack.json").exists()
+
+    await until(is_back)
+    assert stack_of(folder) == before
 
 
 async def a_killed_supervisor_is_repaired(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """The `penstock` command. Other packages add theirs through the entry points `penstock.commands`."""
 
+import logging
+import sys
 from importlib.metadata import entry_points
 
 import typer
@@ -32,4 +34,9 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
-    build()()
+    # What aiokafka meets is said in sentences of our own, or passes by itself.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        build()()
+    except KeyboardInterrupt:  # Ctrl-C while the subcommands are still being imported
+        sys.exit(130)

@@ -60,14 +60,26 @@ class Penstock:
             body["collection"] = collection
         return Job.model_validate(await self._call("POST", "/v1/documents", json=body))
 
-    async def upload(self, files: Mapping[str, Path], *, collection: str | None = None) -> Job:
-        """Upload files under their document ids; they are streamed, not read into memory."""
+    async def upload(
+        self,
+        files: Mapping[str, Path],
+        *,
+        collection: str | None = None,
+        access: Sequence[str] | None = None,
+    ) -> Job:
+        """
+        Upload files under their document ids; they are streamed, not read into memory.
+
+        `access` names the groups that may read them; None: everybody with a reader's key.
+        """
         async with AsyncExitStack() as stack:
             parts = []
             for document_id, path in files.items():
                 handle = stack.enter_context(await asyncio.to_thread(path.open, "rb"))
                 parts.append(("files", (document_id, handle)))
-            data = {"collection": collection} if collection else None
+            data = {"collection": collection} if collection else {}
+            if access is not None:
+                data["access"] = json.dumps(list(access))
             return Job.model_validate(
                 await self._call("POST", "/v1/documents", files=parts, data=data)
             )

@@ -18,7 +18,10 @@ from penstock.common.failures import PermanentError, TransientError
 
 Result = TypeVar("Result")
 
-console = Console()
+_PIPED_COLUMNS = 200
+"""Into a file or a pipe a table is not folded to eighty columns: ids would be cut in pieces."""
+
+console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -27,7 +30,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="Most rows 
 
 def fail(sentence: str) -> NoReturn:
     """Say what is wrong, in red, and leave with status 1."""
-    errors.print(sentence, style="red", markup=False, highlight=False)
+    errors.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 

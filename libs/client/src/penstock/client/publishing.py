@@ -10,7 +10,9 @@ from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
+from penstock.client.errors import UnreachableError
 from penstock.common import topics
 from penstock.common.blobs import BlobStore
 from penstock.common.envelope import Envelope, Publication, document_key, read
@@ -68,6 +70,24 @@ class TopicPublisher:
         self.followed: dict[str, Followed] = {}
 
     async def __aenter__(self) -> Self:
+        """
+        Raises:
+            UnreachableError: no broker answers.
+        """
+        try:
+            await self._connect()
+        except KafkaError as error:
+            await self._close()
+            raise UnreachableError(
+                f"no answer from Kafka at {self._settings.kafka}; is it running? "
+                "`penstock status` tells, `penstock up` starts it"
+            ) from error
+        except BaseException:  # Ctrl-C
+            await self._close()
+            raise
+        return self
+
+    async def _connect(self) -> None:
         await self._publisher.start()
         names = [topics.JOB_PROGRESSED.name, *_OUTCOMES]
         self._consumer = AIOKafkaConsumer(
@@ -83,7 +103,6 @@ class TopicPublisher:
         await self._consumer.seek_to_end(*partitions)
         for partition in partitions:
             await self._consumer.position(partition)
-        return self
 
     async def __aexit__(
         self,
@@ -91,6 +110,9 @@ class TopicPublisher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
         if self._consumer is not None:
             await self._consumer.stop()
         await self._publisher.stop()

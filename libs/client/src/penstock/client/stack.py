@@ -23,14 +23,20 @@ class Addresses:
 def find(home: Path | None = None) -> Addresses:
     """
     Raises:
-        PenstockError: stack.json is there but cannot be read.
+        PenstockError: stack.json is there but cannot be read, or a variable cannot be meant so.
     """
     folder = home or Path(os.environ.get("PENSTOCK_HOME", ".penstock"))
     stack = _stack(folder / "stack.json")
     blobs = os.environ.get("PENSTOCK_BLOBS") or stack.get("blobs")
+    api = os.environ.get("PENSTOCK_URL") or stack.get("api") or DEFAULT_URL
+    if not api.startswith(("http://", "https://")):
+        raise PenstockError(f"PENSTOCK_URL is {api!r}; write it as http://host:port")
+    key = os.environ.get("PENSTOCK_KEY")
+    if key and not (key.isascii() and key.isprintable()):
+        raise PenstockError("PENSTOCK_KEY has characters that no key has; write pk_<id>_<secret>")
     return Addresses(
-        api=os.environ.get("PENSTOCK_URL") or stack.get("api") or DEFAULT_URL,
-        key=os.environ.get("PENSTOCK_KEY"),
+        api=api,
+        key=key,
         kafka=os.environ.get("PENSTOCK_KAFKA") or stack.get("kafka"),
         blobs=Path(blobs) if blobs else None,
         tenant=os.environ.get("PENSTOCK_DEFAULT_TENANT", "default"),

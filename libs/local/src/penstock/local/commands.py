@@ -14,7 +14,7 @@ from penstock.local import launcher
 from penstock.local.failures import StackError
 from penstock.local.llm import commands as llm
 from penstock.local.llm import running
-from penstock.local.options import Folder, console, fail, run, stack_folder
+from penstock.local.options import INTERRUPTED, Folder, console, fail, run, stack_folder
 from penstock.local.process import last_lines
 from penstock.local.state import State
 from penstock.local.status import Report, report
@@ -54,7 +54,12 @@ def up(
         console.print(f"Starting in {where}; Ctrl-C stops. Another terminal: penstock status")
         run(_supervise(where, options))
         return
-    stack = run(launcher.up(where, options, typer.echo, timeout=timeout))
+    try:
+        stack = run(launcher.up(where, options, typer.echo, timeout=timeout))
+    except typer.Exit as end:
+        if end.exit_code == INTERRUPTED:
+            typer.echo("The stack goes on starting; `penstock down` stops it.", err=True)
+        raise
     console.print(
         f"\nPenstock is ready.\n  api       {stack.api}   (docs: {stack.api}/docs)\n"
         f"  kafka     {stack.kafka}\n  postgres  {stack.postgres}\n  logs      {where / 'logs'}"

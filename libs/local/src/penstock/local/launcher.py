@@ -18,6 +18,8 @@ from penstock.local.supervisor import Options
 
 READY_SECONDS = 180.0
 _POLL_SECONDS = 0.1
+_REWRITE_SECONDS = 10.0
+"""A supervisor writes a stack.json that was deleted again, well within this."""
 _CRASHES = 3
 """So many ends of a process that never was ready, and `up` stops waiting for it."""
 Say = Callable[[str], None]
@@ -33,7 +35,15 @@ async def up(
     await asyncio.to_thread(usable, folder)
     supervisor: subprocess.Popen[bytes] | None = None
     if await asyncio.to_thread(is_running, folder):
-        say(f"A stack runs already in {folder}.")
+        if options.scale:
+            raise StackError(
+                f"A stack runs already in {folder}; to scale it run `penstock down`, "
+                "then `penstock up` with --scale."
+            )
+        say(
+            f"A stack runs already in {folder}; its ports and settings stay as they are "
+            "until `penstock down`."
+        )
     else:
         supervisor = await asyncio.to_thread(_spawn, folder, options)
     return await _follow(folder, supervisor, say, time.monotonic() + timeout)
@@ -127,10 +137,14 @@ def _why_ended(folder: Path) -> str:
 
 def down(folder: Path, *, timeout: float = 60.0) -> bool:
     """Stop the stack of a folder; False when nothing ran. Blocks until all processes are gone."""
+    ran = is_running(folder)
     stack = StackState.read(folder)
+    deadline = time.monotonic() + _REWRITE_SECONDS
+    while stack is None and ran and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        stack = StackState.read(folder)
     if stack is None:
         return False
-    ran = is_running(folder)
     if ran and (supervisor := stack.supervisor.identity.find()) is not None:
         supervisor.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + timeout

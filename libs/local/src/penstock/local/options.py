@@ -13,6 +13,9 @@ from penstock.local.launcher import home
 
 Result = TypeVar("Result")
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells give it."""
+
 console = Console(highlight=False)
 Folder = Annotated[
     Path | None,
@@ -30,6 +33,8 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run(work)
     except StackError as error:
         fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def fail(error: StackError) -> NoReturn:

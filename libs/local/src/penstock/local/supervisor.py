@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from penstock.local.state import Lock, ProcessState, StackState, State, usable
 
 DRAIN_SECONDS = 15.0
 LOG_BYTES = 20 * 1024 * 1024
-_LOG_CHECK_SECONDS = 10.0
+_UPKEEP_SECONDS = 2.0
 
 
 class Options(BaseModel):
@@ -61,6 +62,7 @@ class Supervisor:
         self._children: dict[str, Child] = {}
         self._settings_file = folder / "settings.env"
         self._stop = asyncio.Event()
+        self._saved = False
         found = Identity.of(os.getpid())
         log = str(folder / "logs" / "supervisor.log")
         me = ProcessState(state=State.READY, pid=found.pid, started=found.started, log=log)
@@ -88,7 +90,7 @@ class Supervisor:
         if before is not None:
             await asyncio.to_thread(end_orphans, before)
         self._save(state=State.STARTING)
-        keeping = asyncio.create_task(self._keep_logs_small())
+        keeping = asyncio.create_task(self._keep_files())
         reason: str | None = None
         try:
             await self._until_stopped(self._start())
@@ -212,17 +214,33 @@ class Supervisor:
         self._stack = self._stack.model_copy(update={**changes, "processes": processes})
         try:
             self._stack.write(self.folder)
+            self._saved = True
         except OSError as error:
-            print(from_os(error, "stack.json cannot be written"), file=sys.stderr, flush=True)
+            self._saved = False
+            _log(from_os(error, "stack.json cannot be written"))
 
-    async def _keep_logs_small(self) -> None:
+    async def _keep_files(self) -> None:
+        """Logs stay small; a stack.json that was deleted or could not be written is written again,
+        since `down` finds the processes by it; without the folder the stack stops."""
         while True:
-            await asyncio.sleep(_LOG_CHECK_SECONDS)
+            await asyncio.sleep(_UPKEEP_SECONDS)
+            if not (self.folder / "lock").exists():
+                _log(f"{self.folder} was removed: the stack stops.")
+                self._stop.set()
+                return
+            if not self._saved or not (self.folder / "stack.json").exists():
+                self._save()
             for child in list(self._children.values()):
                 try:
                     await asyncio.to_thread(rotate, child.log, LOG_BYTES)
                 except OSError as error:
-                    print(from_os(error, "A log cannot be rotated"), file=sys.stderr, flush=True)
+                    _log(from_os(error, "A log cannot be rotated"))
+
+
+def _log(words: object) -> None:
+    """To the supervisor's log; where that lies on the disk that is full, nowhere."""
+    with suppress(OSError):
+        print(words, file=sys.stderr, flush=True)
 
 
 async def _stop_all(children: Iterable[Child]) -> None:

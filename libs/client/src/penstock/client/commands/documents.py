@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +26,10 @@ from penstock.client.console import (
     show,
     with_client,
 )
+from penstock.client.models import Job
 from penstock.client.publishing import STAGES, Followed, TopicPublisher
 from penstock.client.stack import Addresses, find
+from penstock.common.events import Failure
 from penstock.common.settings import BlobSettings, KafkaSettings
 
 app = typer.Typer(no_args_is_help=True, help="List, read and delete documents.")
@@ -52,9 +54,9 @@ def publish(
     if found.kafka is None or found.blobs is None:
         if watch:
             fail("--watch publishes to the topic: set PENSTOCK_KAFKA and PENSTOCK_BLOBS")
-        run(_upload(found, paths, collection, as_json))
-        return
-    followed = run(_publish(found, paths, fields, watch, as_json))
+        followed = run(_upload(found, paths, fields, as_json))
+    else:
+        followed = run(_publish(found, paths, fields, watch, as_json))
     if any(f.outcome == "failed" for f in followed):
         raise typer.Exit(1)
 
@@ -160,17 +162,32 @@ async def _watch(
             console.print(f"{f.document}: {f.outcome}{reason}", markup=False, highlight=False)
 
 
-async def _upload(found: Addresses, paths: Sequence[Path], collection: str, as_json: bool) -> None:
+async def _upload(
+    found: Addresses, paths: Sequence[Path], fields: dict[str, Any], as_json: bool
+) -> list[Followed]:
     """Without the broker's address: through the API, fifty files a job."""
     named = list(await asyncio.to_thread(lambda: list(files.walk(paths))))
+    if not named:
+        fail("no files there")
+    followed: list[Followed] = []
     async with Penstock(found.api, found.key) as penstock:
         for start in range(0, len(named), 50):
             part = dict(named[start : start + 50])
-            job = await penstock.upload(part, collection=collection)
-            job = await penstock.wait(job.id, timeout_s=3600)
-            show(job, as_json=as_json)
-            if job.state != "succeeded":
-                fail(job.error.message if job.error else f"the job is {job.state}")
+            job = await penstock.upload(part, **fields)
+            followed += outcomes(await penstock.wait(job.id, timeout_s=3600), part)
+    _report(followed, as_json)
+    return followed
+
+
+def outcomes(job: Job, documents: Iterable[str]) -> list[Followed]:
+    """What a job of the API made of each document; what it does not tell has its own end."""
+    told = {one["document_id"]: one for one in (job.result or {}).get("documents", [])}
+    found = []
+    for document in documents:
+        one = told.get(document, {"state": job.state, "error": job.error})
+        error = Failure.model_validate(one["error"], from_attributes=True) if one["error"] else None
+        found.append(Followed(document, outcome=one["state"], error=error))
+    return found
 
 
 @app.command("list")

@@ -32,14 +32,17 @@ def ask(
 
 def print_answer(answer: Answer) -> None:
     """The text, then its citations: document, range of characters, place in the log, quote."""
-    console.print(answer.text, markup=False, highlight=False)
+    piped = not console.is_terminal  # there a line is a line, however long
+    console.print(answer.text, markup=False, highlight=False, soft_wrap=piped)
     for c in answer.citations:
         place = f" {c.source.topic}/{c.source.partition}/{c.source.offset}" if c.source else ""
         console.print(
             f"  [{c.marker}] {c.document_id} {c.start}-{c.end}{place}",
             markup=False, highlight=False, style="cyan", soft_wrap=True,
         )  # fmt: skip
-        console.print(f'      "{c.quote}"', markup=False, highlight=False, style="dim")
+        console.print(
+            f'      "{c.quote}"', markup=False, highlight=False, style="dim", soft_wrap=piped
+        )
 
 
 def search(

@@ -1,0 +1,36 @@
+"""A stack outlives a full disk, and a `stack.json` or a folder that somebody deleted."""
+
+import errno
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock.local.failures import StackError
+from penstock.local.launcher import up
+from penstock.local.state import Lock
+from penstock.local.supervisor import Options, Supervisor
+
+
+class FullDisk(io.TextIOBase):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_too_full_for_its_own_log_does_not_end_what_keeps_the_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor's log lies on that disk too: saying so must not raise."""
+    supervisor = Supervisor(tmp_path / "gone", Options(), {})
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    supervisor._save()
+    assert not supervisor._saved
+
+
+async def test_scaling_a_stack_that_runs_is_refused_instead_of_ignored(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    assert lock.take()
+    with pytest.raises(StackError, match="penstock down"):
+        await up(tmp_path, Options(scale={"embed": 2}), lambda _: None)
+    lock.release()
