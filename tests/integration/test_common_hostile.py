@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from penstock.common.consumer import Stage
 from penstock.common.envelope import Publication, Record
@@ -90,3 +91,31 @@ async def test_a_hostile_record_stops_nobody(
         batch = producer.create_batch()
         assert batch.append(key=key, value=value, timestamp=None, headers=headers)
     await good_one_after(servers, stage, batch)
+
+
+class _NoText(str):
+    """A header's name that is no UTF-8: no client in Python sends it, others do."""
+
+    __slots__ = ()
+
+    def encode(self, *_: Any) -> bytes:
+        return b"\xff\xfe"
+
+
+async def test_a_header_whose_name_is_no_text_stops_nobody(
+    servers: Servers, stage: tuple[Stage, Topic[Any], Noting]
+) -> None:
+    """Its batch ends there; what was before it, and every later batch, is read."""
+    _, _, noting = stage
+    async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
+        batch = producer.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(
+            magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1,
+            base_sequence=-1, batch_size=MOST,
+        )  # fmt: skip
+        for name in ("before", _NoText("x"), "behind"):
+            assert batch.append(
+                key=b"default/x", value=GOOD, timestamp=None, headers=[(name, b"v")]
+            )
+    await good_one_after(servers, stage, batch)
+    assert noting.seen == ["good", "last"]

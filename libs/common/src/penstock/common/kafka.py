@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import RecordMetadata
 
+from penstock.common import batches
 from penstock.common.envelope import Publication, headers, read
 from penstock.common.events import MAX_EVENT_BYTES, CollectionConfigured
 from penstock.common.failures import PermanentError, TransientError
@@ -18,6 +19,8 @@ from penstock.common.telemetry import PUBLISHED
 from penstock.common.topics import COLLECTION_CONFIGURED, JOB_CANCELLED
 
 log = structlog.get_logger()
+
+batches.install()
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
