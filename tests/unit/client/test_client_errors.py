@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from penstock.client.errors import PenstockError, from_response
+from penstock.client.errors import ApiError, PenstockError, from_response
 from penstock.client.stack import find
 
 
@@ -15,6 +15,11 @@ def test_a_problem_is_read() -> None:
     error = from_response(httpx.Response(413, json=body))
     assert (error.status, error.type, error.detail) == (413, "too_large", "too large")
     assert error.body["limit"] == 5
+
+
+def test_a_job_that_failed_shows_no_status_of_a_request_that_went_well() -> None:
+    assert str(ApiError(200, "expired", "not finished", {})) == "not finished (expired)"
+    assert str(ApiError(404, "not_found", "no job", {})) == "no job (404 not_found)"
 
 
 @pytest.mark.parametrize("content", [b"<html>bad gateway</html>", b"[1]", b""])

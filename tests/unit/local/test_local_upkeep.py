@@ -9,7 +9,8 @@ import pytest
 
 from penstock.local.failures import StackError
 from penstock.local.launcher import up
-from penstock.local.state import Lock
+from penstock.local.state import Lock, ProcessState, StackState, State
+from penstock.local.status import report
 from penstock.local.supervisor import Options, Supervisor
 
 
@@ -33,4 +34,15 @@ async def test_scaling_a_stack_that_runs_is_refused_instead_of_ignored(tmp_path:
     assert lock.take()
     with pytest.raises(StackError, match="penstock down"):
         await up(tmp_path, Options(scale={"embed": 2}), lambda _: None)
+    lock.release()
+
+
+async def test_a_stack_with_a_process_that_is_gone_is_not_called_ready(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    assert lock.take()
+    gone = ProcessState(state=State.READY, pid=2**22 + 1, started=1.0)
+    StackState(state=State.READY, processes={"kafka": gone}).write(tmp_path)
+    found = await report(tmp_path)
+    assert found is not None
+    assert (found.state, found.reason) == (State.RESTARTING, "not ready: kafka")
     lock.release()

@@ -17,7 +17,8 @@ class ApiError(PenstockError):
     """The API refused. `type` is the last part of the problem's URI, `detail` a sentence."""
 
     def __init__(self, status: int, type: str, detail: str, body: dict[str, Any]) -> None:  # noqa: A002
-        super().__init__(f"{detail} ({status} {type})")
+        word = type if status < httpx.codes.BAD_REQUEST else f"{status} {type}"  # or a job's error
+        super().__init__(f"{detail} ({word})")
         self.status = status
         self.type = type
         self.detail = detail

@@ -62,6 +62,8 @@ async def report(folder: Path) -> Report | None:
     if not runs and state not in (State.STOPPED, State.FAILED):
         state = State.FAILED
         reason = "the supervisor is gone; `penstock up` repairs the stack"
+    elif state is State.READY and (late := [p.name for p in found if p.state is not State.READY]):
+        state, reason = State.RESTARTING, f"not ready: {', '.join(late)}"
     return Report(
         state, reason, stack.api, stack.kafka, stack.postgres, lags, lag_reason, list(found)
     )
