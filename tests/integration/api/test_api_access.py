@@ -147,6 +147,25 @@ async def test_two_tenants_see_nothing_of_each_other(world: Any, name: str) -> N
     assert record.key.decode() == f"{tenant}/{name}"
 
 
+async def test_an_idempotency_key_and_a_cursor_reach_into_no_other_tenant(
+    world: Any, name: str
+) -> None:
+    """Guessing what another tenant sent finds neither its job nor its pages."""
+    _, client = await tenant_client(world)
+    body = {"documents": [{"id": name, "text": "the same"}]}
+    once = {"Idempotency-Key": name}
+    async with client:
+        ours = (await world.client.post("/v1/documents", json=body, headers=once)).json()["id"]
+        theirs = (await client.post("/v1/documents", json=body, headers=once)).json()["id"]
+        assert ours != theirs
+        await world.publish({"id": f"{name}-2", "text": "t"})
+        for path in ("documents", "jobs"):
+            page = await world.get(f"/v1/{path}?limit=1")
+            answer = await client.get(f"/v1/{path}", params={"cursor": page["next"]})
+            assert answer.status_code == 200
+            assert {row["id"] for row in answer.json()[path]} <= {name, theirs}
+
+
 async def test_row_level_security_guards_every_table(world: Any, name: str) -> None:
     """As the role of a request no row of another tenant is seen, or can be written."""
     await world.index(name, f"sub-{name}")
