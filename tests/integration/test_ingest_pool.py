@@ -102,6 +102,16 @@ async def test_a_file_that_takes_over_its_parser_finds_no_secret_there(
     assert "PENSTOCK_MODELS" in str(told.value)
 
 
+async def test_a_worker_imports_nothing_from_the_folder_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack that is started in a folder of documents runs none of them."""
+    (tmp_path / "traceback.py").write_text("raise SystemExit('taken over')")
+    monkeypatch.chdir(tmp_path)
+    async with ParsePool.open(1, Limits(seconds=30, memory_bytes=1024 * MIB)) as opened:
+        assert (await opened.run(job(b"Water flows."))).converter == "text"
+
+
 async def test_a_cancelled_caller_gives_its_worker_back(hostile: ParsePool) -> None:
     hanging = asyncio.create_task(hostile.run(job(b"hang")))
     await asyncio.wait([hanging], timeout=0.2)

@@ -51,7 +51,8 @@ async def up(
 
 def _spawn(folder: Path, options: Options) -> "subprocess.Popen[bytes]":
     argv = (
-        *(sys.executable, "-m", "penstock.local", "supervise"),
+        # -P: nothing is imported from the folder that `up` happens to be called in.
+        *(sys.executable, "-P", "-m", "penstock.local", "supervise"),
         *("--folder", str(folder), "--options", options.model_dump_json()),
     )
     try:

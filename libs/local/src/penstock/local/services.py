@@ -36,7 +36,7 @@ def _module(name: str, *argument: str, **more: object) -> ServiceSpec:
     package = {"indexer": "retrieve", "searcher": "retrieve", "answerer": "generate"}.get(
         package, package
     )
-    argv = ("-m", f"penstock.{package}.app", *argument)
+    argv = ("-P", "-m", f"penstock.{package}.app", *argument)  # -P: see launcher
     return ServiceSpec.model_validate({"name": name, "argv": argv, **more})
 
 

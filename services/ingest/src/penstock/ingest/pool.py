@@ -171,7 +171,8 @@ class _Worker:
         arguments = (there.fileno(), limits.seconds, limits.memory_bytes)
         try:
             self._process = subprocess.Popen(  # noqa: S603  (ourselves)
-                [sys.executable, "-m", self._module, *map(str, arguments)],
+                # -P: nothing is imported from the folder that we happen to be in
+                [sys.executable, "-P", "-m", self._module, *map(str, arguments)],
                 pass_fds=[there.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment(os.environ),
