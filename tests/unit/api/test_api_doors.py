@@ -13,8 +13,9 @@ from penstock.api.access import check_settings, is_local, new_key, split_key
 from penstock.api.app import create_app
 from penstock.api.deadletters import ALL, id_of, place_of
 from penstock.api.errors import Problem, table
-from penstock.api.models import NewQuestion
+from penstock.api.models import NewCollection, NewQuestion
 from penstock.api.postgres import encode
+from penstock.api.problems import field
 from penstock.api.removals import without
 from penstock.api.routes.answering import cursor, read_cursor, wanted_wait
 from penstock.api.settings import ApiSettings
@@ -297,3 +298,24 @@ async def test_made_up_methods_do_not_fill_the_metrics() -> None:
         await app(scope, nothing, ignored)
     assert b"MADEUP" not in generate_latest()
     assert b'method="other"' in generate_latest()
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [
+        (("body", "query"), "query"),
+        (("body", "documents", 0, "text"), "documents.0.text"),
+        (("query", "limit"), "limit"),
+        (("query",), "query"),
+        (("body",), "the request"),
+    ],
+)
+def test_an_error_names_the_field_even_if_it_is_called_query(
+    location: tuple[str | int, ...], name: str
+) -> None:
+    assert field(location) == name
+
+
+def test_a_collection_with_a_model_that_does_not_exist_is_refused_at_the_door() -> None:
+    with pytest.raises(ValidationError, match="must be one of bge-small"):
+        NewCollection(name="notes", model="gpt-9")

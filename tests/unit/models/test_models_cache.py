@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.common.events import EMBEDDING_MODELS
 from penstock.common.failures import PermanentError, TransientError
 from penstock.models import ModelSettings, fetch, model_spec
 from penstock.models.cache import model_files
@@ -162,3 +163,7 @@ def test_fetching_ahead_names_what_is_wrong_and_ends_with_an_error(
 ) -> None:
     assert fetch.main(["bge-huge"]) == 1
     assert "choose one of: all-minilm-l6-v2" in capsys.readouterr().err
+
+
+def test_a_collection_may_name_exactly_the_models_there_are() -> None:
+    assert set(EMBEDDING_MODELS) == set(MODELS)

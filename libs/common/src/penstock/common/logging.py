@@ -3,12 +3,27 @@
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from io import StringIO
 
 import structlog
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from penstock.common.envelope import Envelope
 from penstock.common.telemetry import child_traceparent, trace_id
+
+
+class _Lossy(StringIO):
+    """Standard error, where a full disk costs the line and not the record that it tells of."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure(process: str, level: str = "info") -> None:
@@ -29,7 +44,7 @@ def configure(process: str, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, *tail, final],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Lossy()),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

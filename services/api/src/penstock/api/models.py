@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from penstock.common.events import JsonObject, Turn
+from penstock.common.events import EMBEDDING_MODELS, JsonObject, Turn
 from penstock.common.metadata import Metadata, storable
 
 MOST_DOCUMENTS = 1_000
@@ -31,6 +31,15 @@ def _tenant(value: str) -> str:
 
 
 Tenant = Annotated[ShortName, AfterValidator(_tenant)]
+
+
+def _known(model: str) -> str:
+    if model not in EMBEDDING_MODELS:
+        raise ValueError(f"must be one of {', '.join(EMBEDDING_MODELS)}; this is {model!r}")
+    return model
+
+
+EmbeddingModel = Annotated[ShortName, AfterValidator(_known)]
 
 
 def _readable(value: str) -> str:
@@ -160,7 +169,7 @@ class NewCollection(Request):
     """See `penstock.common.events.CollectionConfigured`."""
 
     name: ShortName
-    model: ShortName | None = None
+    model: EmbeddingModel | None = None
     chunk_tokens: int | None = Field(default=None, ge=32, le=512)
     max_chunks: int | None = Field(default=None, ge=1)
     guard_policy: ShortName | None = None

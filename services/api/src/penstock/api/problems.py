@@ -35,8 +35,10 @@ def invalid(errors: Sequence[Any]) -> Problem:
 
 
 def field(location: Sequence[str | int]) -> str:
-    """`documents.0.text`, without FastAPI's `body`; the whole body has no name of its own."""
-    parts = [str(part) for part in location if part not in ("body", "query", "path", "header")]
+    """`documents.0.text`, without FastAPI's `body` or `query`; the whole body has no name."""
+    parts = [str(part) for part in location]
+    if parts[:1] == ["body"] or (len(parts) > 1 and parts[0] in ("query", "path", "header")):
+        del parts[0]
     return ".".join(parts) or "the request"
 
 

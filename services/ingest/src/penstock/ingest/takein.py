@@ -1,4 +1,4 @@
-"""Taking a submission in: which version it gets, if any. Pure; architecture, section 4, rule 1.
+"""Taking a submission in: which version it gets, if any. Pure; docs/architecture.md, rule 1.
 
 The versions of a document are 1, 2, 3 … in the order of positions, deletes included. A number is
 kept with the submission's id: a replay, a redelivery or a redrive gets the one it had.

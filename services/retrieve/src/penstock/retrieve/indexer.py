@@ -1,7 +1,7 @@
 """The index as its writer sees it: batches in, removals in, what is to be announced out.
 
 Every method is one effect, safe to repeat: documents are locked first, in one order, then decided
-by version (architecture, section 4, rules 1 and 4), and only then is anything written.
+by version (docs/architecture.md, rules 1 and 4), and only then is anything written.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What becomes of a batch, by its version: architecture section 4, rules 1 and 4. Pure."""
+"""What becomes of a batch, by its version: docs/architecture.md, rules 1 and 4. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

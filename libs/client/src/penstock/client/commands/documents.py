@@ -26,6 +26,7 @@ from penstock.client.console import (
     show,
     with_client,
 )
+from penstock.client.errors import UnreachableError
 from penstock.client.models import Job
 from penstock.client.publishing import STAGES, Followed, TopicPublisher
 from penstock.client.stack import Addresses, find
@@ -70,6 +71,7 @@ async def _publish(
     named = list(files.walk(paths))
     if not named and not watch:
         fail("no files there")
+    await _check_collection(found, fields["collection"])
     async with TopicPublisher(
         KafkaSettings(kafka=found.kafka), BlobSettings(blobs=found.blobs), found.tenant
     ) as publisher:
@@ -81,6 +83,20 @@ async def _publish(
         if watch:
             await _watch(publisher, list(paths), fields, before)
     return followed
+
+
+async def _check_collection(found: Addresses, name: str) -> None:
+    """A misspelt name would make a dead letter of every file. Without the API, so be it."""
+    try:
+        async with Penstock(found.api, found.key) as penstock:
+            names = [collection["name"] async for collection in penstock.collections()]
+    except UnreachableError:
+        return
+    if name not in names:
+        fail(
+            f"there is no collection {name!r} ({', '.join(names)}); "
+            f"make it with `penstock collections create {name}`"
+        )
 
 
 async def follow(publisher: TopicPublisher, *, quiet: bool = False) -> None:
@@ -208,9 +224,13 @@ def show_document(document: str, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def text(document: str) -> None:
+def text(document: str, as_json: AsJson = False) -> None:
     """The extracted text of the searchable version."""
-    console.out(with_client(lambda p: p.document_text(document)), highlight=False)
+    found = with_client(lambda p: p.document_text(document))
+    if as_json:
+        print_json({"document": document, "text": found})
+    else:
+        console.out(found, highlight=False)
 
 
 @app.command()
@@ -223,3 +243,5 @@ def delete(document: str, as_json: AsJson = False) -> None:
 
     job = with_client(work)
     show(job.result or job, as_json=as_json)
+    if job.state != "succeeded":
+        raise typer.Exit(1)

@@ -22,6 +22,7 @@ from penstock.common.events.documents import (
     RemovalRequested,
 )
 from penstock.common.events.jobs import (
+    EMBEDDING_MODELS,
     CollectionConfigured,
     DeadLetter,
     JobCancelled,
@@ -65,6 +66,7 @@ from penstock.common.events.values import (
 )
 
 __all__ = [
+    "EMBEDDING_MODELS",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_CHUNKS",
     "MAX_EVENT_BYTES",

@@ -64,6 +64,10 @@ class JobCancelled(Event):
     reason: str = ""
 
 
+EMBEDDING_MODELS = ("bge-small-en-v1.5", "all-minilm-l6-v2")
+"""What a collection may name: the models that `penstock.models` knows."""
+
+
 class CollectionConfigured(Event):
     """A named set of documents: one embedding model, one way of chunking, one guard policy.
 

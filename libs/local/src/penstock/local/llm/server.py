@@ -107,6 +107,7 @@ def start(folder: Path, weights: Path, model: str, port: int, key: str) -> Local
         process = start_detached(
             (
                 sys.executable,
+                "-P",  # see launcher
                 "-m",
                 "llama_cpp.server",
                 "--config_file",
