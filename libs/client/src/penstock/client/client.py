@@ -197,7 +197,7 @@ class Penstock:
 
     async def decide(self, item_id: str, decision: str, comment: str = "") -> dict[str, Any]:
         """`decision` is "release" or "reject"."""
-        body = {"decision": decision, "comment": comment}
+        body = {"decision": decision} | ({"comment": comment} if comment else {})
         return await self._call("POST", f"{_path('quarantine', item_id)}/decision", json=body)
 
     def collections(self) -> AsyncIterator[dict[str, Any]]:
