@@ -105,7 +105,6 @@ class Stage:
         self._routes[topic.retries(self.group)] = route
 
     async def start(self) -> None:
-        """Connect, read the tables, join the group, begin to work."""
         await self.publisher.start()
         await self._tables.start()
         if not self._routes:
@@ -124,7 +123,7 @@ class Stage:
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
-            session_timeout_ms=30_000,
+            session_timeout_ms=10_000,  # so long a killed member's partitions lie idle
             heartbeat_interval_ms=1_000,
             listener=_Listener(self),
         )
