@@ -1,13 +1,17 @@
 """The real servers, started once per run for every test that is marked `connected`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+from penstock.common.failures import TransientError
 from penstock.local.stack import Servers
 from penstock.local.stack import servers as start_servers
+from penstock.models import ModelSettings, model_spec
+from penstock.models.cache import model_files
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +20,17 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     folder: Path = tmp_path_factory.mktemp("servers")
     async with start_servers(folder) as running:
         yield running
+
+
+@pytest.fixture
+async def fast_model() -> None:
+    """The small embedding model's files, fetched where this machine has never had them."""
+    try:
+        await asyncio.to_thread(
+            model_files, model_spec("all-minilm-l6-v2"), "int8", ModelSettings()
+        )
+    except TransientError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -24,7 +24,6 @@ from penstock.common.events import (
     Stage,
     TextSpan,
 )
-from penstock.common.failures import TransientError
 from penstock.common.kafka import Publisher
 from penstock.common.settings import ServiceSettings
 from penstock.common.topics import (
@@ -35,8 +34,7 @@ from penstock.common.topics import (
 )
 from penstock.embed.vectors import from_wire
 from penstock.local.stack import Servers
-from penstock.models import DEFAULT_MODEL, ModelSettings, embedded_text, model_spec, open_embedder
-from penstock.models.cache import model_files
+from penstock.models import DEFAULT_MODEL, embedded_text, open_embedder
 
 pytestmark = pytest.mark.connected
 
@@ -175,15 +173,6 @@ async def test_another_models_document_is_put_aside_and_its_neighbour_goes_on(
     assert word.state is ProgressState.DEAD_LETTERED
     assert word.error is not None
     assert word.error.type == "model_mismatch"
-
-
-@pytest.fixture
-async def fast_model() -> None:
-    """MiniLM's files, fetched where this machine has never had them."""
-    try:
-        await asyncio.to_thread(model_files, model_spec(FAST_MODEL), "int8", ModelSettings())
-    except TransientError as error:
-        pytest.skip(str(error))
 
 
 async def test_a_collection_can_be_embedded_with_the_fast_model(

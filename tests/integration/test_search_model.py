@@ -1,6 +1,5 @@
 """A collection is searched with the model that it is embedded with."""
 
-import asyncio
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,11 +19,9 @@ from penstock.common.events import (
     QuestionPlanned,
     TextSpan,
 )
-from penstock.common.failures import TransientError
 from penstock.common.settings import DatabaseSettings
 from penstock.local.stack import Servers
-from penstock.models import ModelSettings, embedded_text, model_spec, open_embedder
-from penstock.models.cache import model_files
+from penstock.models import embedded_text, open_embedder
 from penstock.retrieve import writing
 from penstock.retrieve.indexer import Index
 from penstock.retrieve.searcher import SearcherProcess
@@ -37,15 +34,6 @@ MIGRATIONS = Path(next(iter(penstock.retrieve.__path__))) / "migrations"
 POSITION = Position(cluster="c", partition=0, offset=0, at=0)
 TEXT = "The gate lamp burns for a year."
 QUESTION = "How long does the lamp last?"
-
-
-@pytest.fixture
-async def fast_model() -> None:
-    """MiniLM's files, fetched where this machine has never had them."""
-    try:
-        await asyncio.to_thread(model_files, model_spec(FAST_MODEL), "int8", ModelSettings())
-    except TransientError as error:
-        pytest.skip(str(error))
 
 
 def embedded(vector: bytes) -> Record[DocumentEmbedded]:

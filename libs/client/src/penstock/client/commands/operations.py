@@ -178,7 +178,7 @@ def create_key(
 
 
 @keys.command("delete")
-def delete_key(key: str) -> None:
+def delete_key(key: str, as_json: AsJson = False) -> None:
     """Delete a key; it is refused from now on."""
     with_client(lambda p: p.delete_key(key))
-    console.print("deleted")
+    show({"id": key, "state": "deleted"}, as_json=as_json)
