@@ -135,6 +135,7 @@ def _title(text: str) -> None:
 
 def _next(found: Addresses) -> None:
     lines: Sequence[str] = (
+        "source .venv/bin/activate          puts `penstock` on your path",
         "penstock publish FOLDER --watch    your own documents",
         'penstock ask "…"                   your own questions',
         "penstock status                    processes, lag, memory",
