@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ def test_every_command_of_a_page_does_what_it_says(stack: Any, page: str) -> Non
         code if language == "sh" else f"python - <<'PYTHON'\n{code}PYTHON\n"
         for language, code in blocks(page)
     )
+    here = Path(sys.executable).parent
+    environment = {**stack.environment, "PATH": f"{here}:{stack.environment['PATH']}"}
     script = script.replace("127.0.0.1:8080", stack.api.removeprefix("http://"))
     script = script.replace("127.0.0.1:9092", stack.kafka)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script.replace("curl -s", "curl -sSf")],
-        cwd=ROOT, env=stack.environment, capture_output=True, text=True, timeout=380, check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=380, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{script}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
