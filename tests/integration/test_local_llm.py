@@ -16,26 +16,12 @@ from penstock.local.supervisor import Options
 
 pytestmark = pytest.mark.connected
 
-SERVICE = """
-import os, signal, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Ready(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-    def log_message(self, *_):
-        pass
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print("asks", os.environ.get("PENSTOCK_CHAT_URL", "nobody"), flush=True)
-HTTPServer(("127.0.0.1", int(os.environ["PENSTOCK_PORT"])), Ready).serve_forever()
-"""
+STAND_IN = (str(Path(__file__).with_name("stand_in.py")), "PENSTOCK_CHAT_URL")
 
 
 async def test_a_running_answerer_is_given_the_model_and_has_it_taken_away(tmp_path: Path) -> None:
     names = ("api", "answerer", "embed")
-    services = tuple(ServiceSpec(name=name, argv=("-c", SERVICE)) for name in names)
+    services = tuple(ServiceSpec(name=name, argv=STAND_IN) for name in names)
     options = Options(
         api_port=0, kafka_port=0, postgres_port=0, scale={"answerer": 2}, services=services
     )
@@ -52,6 +38,8 @@ async def test_a_running_answerer_is_given_the_model_and_has_it_taken_away(tmp_p
     finally:
         await asyncio.to_thread(down, tmp_path)
     assert last_lines(tmp_path / "logs" / "answerer.log") == [
-        "asks nobody", "asks http://127.0.0.1:8090/v1", "asks nobody",
+        "PENSTOCK_CHAT_URL=None",
+        "PENSTOCK_CHAT_URL=http://127.0.0.1:8090/v1",
+        "PENSTOCK_CHAT_URL=None",
     ]  # fmt: skip
     assert await answerer.restart(tmp_path) == []

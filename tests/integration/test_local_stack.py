@@ -27,27 +27,13 @@ from penstock.local.supervisor import Options
 
 pytestmark = pytest.mark.connected
 
-SERVICE = """
-import os, signal, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
-class Ready(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-    def log_message(self, *_):
-        pass
-
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print("schema", os.environ.get("PENSTOCK_DATABASE", "none"), flush=True)
-HTTPServer(("127.0.0.1", int(os.environ["PENSTOCK_PORT"])), Ready).serve_forever()
-"""
+STAND_IN = (str(Path(__file__).with_name("stand_in.py")), "PENSTOCK_DATABASE")
 
 
 def options(*more: ServiceSpec, **ports: int) -> Options:
     services = (
-        ServiceSpec(name="api", argv=("-c", SERVICE), schema_name="api", default_port=8080),
-        ServiceSpec(name="embed", argv=("-c", SERVICE)),
+        ServiceSpec(name="api", argv=STAND_IN, schema_name="api", default_port=8080),
+        ServiceSpec(name="embed", argv=STAND_IN),
         *more,
     )
     return Options.model_validate(

@@ -26,7 +26,7 @@ from penstock.client.console import (
     show,
     with_client,
 )
-from penstock.client.errors import UnreachableError
+from penstock.client.errors import PenstockError
 from penstock.client.models import Job
 from penstock.client.publishing import STAGES, Followed, TopicPublisher
 from penstock.client.stack import Addresses, find
@@ -71,7 +71,7 @@ async def _publish(
     named = list(files.walk(paths))
     if not named and not watch:
         fail("no files there")
-    await _check_collection(found, fields["collection"])
+    await _warn_of_unknown(found, fields["collection"])
     async with TopicPublisher(
         KafkaSettings(kafka=found.kafka), BlobSettings(blobs=found.blobs), found.tenant
     ) as publisher:
@@ -85,17 +85,23 @@ async def _publish(
     return followed
 
 
-async def _check_collection(found: Addresses, name: str) -> None:
-    """A misspelt name would make a dead letter of every file. Without the API, so be it."""
+async def _warn_of_unknown(found: Addresses, collection: str) -> None:
+    """A misspelt name makes a dead letter of every file.
+
+    A warning, no refusal: the topic needs neither the API nor a key, and its tenant may be another.
+    """
     try:
         async with Penstock(found.api, found.key) as penstock:
-            names = [collection["name"] async for collection in penstock.collections()]
-    except UnreachableError:
+            names = [known["name"] async for known in penstock.collections()]
+    except PenstockError:
         return
-    if name not in names:
-        fail(
-            f"there is no collection {name!r} ({', '.join(names)}); "
-            f"make it with `penstock collections create {name}`"
+    if collection not in names:
+        errors.print(
+            f"the API knows no collection {collection!r} ({', '.join(names)}); if it is not there, "
+            f"every file becomes a dead letter until `penstock collections create {collection}` "
+            "and `penstock dlq redrive`",
+            markup=False,
+            highlight=False,
         )
 
 
