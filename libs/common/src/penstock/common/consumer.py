@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -20,7 +21,7 @@ from faststream.kafka import KafkaBroker
 from penstock.common import events
 from penstock.common.deadletters import DeadLetters
 from penstock.common.envelope import Record, read
-from penstock.common.failures import DlqLimit, PermanentError, RetryPolicy, TransientError
+from penstock.common.failures import DlqLimit, PermanentError
 from penstock.common.kafka import (
     Cancellations,
     Collections,
@@ -42,6 +43,7 @@ from penstock.common.telemetry import (
     set_traceparent,
 )
 from penstock.common.topics import Topic
+from penstock.common.waits import RETRY, Waits
 
 log = structlog.get_logger()
 
@@ -51,8 +53,6 @@ COMMIT_EVERY_S = 0.2
 """Committing per record costs a factor of ten (measured); this is the longest a done record waits."""
 
 LAG_EVERY_S = 1.0
-
-RETRY = RetryPolicy()
 
 
 class Stage:
@@ -69,6 +69,7 @@ class Stage:
         self._routes: dict[str, Route] = {}
         self._progress: dict[TopicPartition, Progress] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.waits = Waits(group)
         self._loops: list[asyncio.Task[None]] = []
         self._probe = asyncio.Lock()
         self._consumer: AIOKafkaConsumer | None = None
@@ -254,18 +255,11 @@ class Stage:
         except PermanentError as error:
             if error.type != "unknown_tenant":
                 raise
-        await self._catch_up()
+        await self._catch_up(route)
         return self._read(route, raw)
 
-    async def _catch_up(self) -> None:
-        for attempt in range(1, 1_000_000):
-            try:
-                await self._tables.catch_up()
-            except TransientError as error:
-                log.warning("tables_wait", error=str(error))
-                await asyncio.sleep(RETRY.pause(attempt))
-            else:
-                return
+    async def _catch_up(self, route: Route) -> None:
+        await self.waits.until_there(route.topic.name, self._tables.catch_up)
 
     def _read(self, route: Route, raw: ConsumerRecord) -> Record[Any] | None:
         """The record, or None when there is nothing left to do for it."""
@@ -285,20 +279,14 @@ class Stage:
     ) -> None:
         """Until it is done or dead-lettered. Only a dependency that is away is waited for long."""
         bugs = attempts = 0
+        call = partial(self._call, route, [record for _, record in batch])
         while True:
             attempts += 1
             try:
-                await self._call(route, [record for _, record in batch])
-            except TransientError as error:
-                RETRIES.labels(route.topic.name, self.group, "transient").inc()
-                log.warning(
-                    "handler_waits", topic=route.topic.name, attempt=attempts, error=str(error)
-                )
-                await asyncio.sleep(RETRY.pause(attempts))
-                continue
+                await self.waits.until_there(route.topic.name, call)
             except PermanentError as error:
                 if error.type == "unknown_collection" and attempts == 1:
-                    await self._catch_up()
+                    await self._catch_up(route)
                     continue
                 reason: PermanentError | None = error
                 cause: Exception = error
@@ -340,14 +328,8 @@ class Stage:
         letters = DeadLetters(
             self.group, self._cluster, self._settings.default_tenant, self.publisher
         )
-        for attempt in range(1, 1_000_000):
-            try:
-                await letters.put(route.topic, route.stage, raw, error, attempts)
-            except TransientError as away:
-                log.warning("dead_letter_waits", topic=route.topic.name, error=str(away))
-                await asyncio.sleep(RETRY.pause(attempt))
-            else:
-                return
+        put = partial(letters.put, route.topic, route.stage, raw, error, attempts)
+        await self.waits.until_there(route.topic.name, put)
 
     # ------------------------------------------------------------ commits and lag
 

@@ -16,6 +16,8 @@ _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shutdown, crash recovery, cannot connect now
     asyncpg.InsufficientResourcesError,  # disk full, too many connections, out of memory
+    asyncpg.PostgresSystemError,  # its disk fails
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is about to take over
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidAuthorizationSpecificationError,  # roles are not bootstrapped yet
@@ -27,6 +29,9 @@ _BAD_INPUT = (
     asyncpg.DataError,  # NUL in a text, a number out of range, no JSON
     asyncpg.ProgramLimitExceededError,  # more than an index takes
 )
+
+ANSWERS_WITHIN_S = 2.0
+"""A server that takes longer to let somebody in is as good as away."""
 
 Setup = Callable[[asyncpg.Connection], Awaitable[None]]
 
@@ -93,14 +98,20 @@ class Database:
             )
             yield connection
 
-    async def answers(self) -> str | None:
-        """None when Postgres answers, else the reason; for readiness."""
-        try:
-            async with _classified(), self.pool.acquire(timeout=2) as connection:
-                await connection.fetchval("SELECT 1", timeout=2)
-        except TransientError as error:
-            return str(error)
-        return None
+
+async def answers(dsn: str) -> str | None:
+    """None when Postgres answers, else the reason; for readiness.
+
+    On a connection of its own: a pool whose connections all work is busy, not away.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=ANSWERS_WITHIN_S)
+    except TimeoutError:
+        return f"Postgres does not answer within {ANSWERS_WITHIN_S:g} s"
+    except _AWAY as error:
+        return f"Postgres is away: {error or type(error).__name__}"
+    connection.terminate()  # there is nothing to say goodbye for
+    return None
 
 
 async def _connect(

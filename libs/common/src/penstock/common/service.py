@@ -30,6 +30,9 @@ class Service:
         routes: its doors beside health and metrics.
         resources: opened before the stage starts, closed after it has drained.
         ready: None when it can work, else the reason; asked by `/readyz`.
+
+    A process without doors is not ready while records wait for a dependency: a rollout that cannot
+    reach it stops. One with doors goes on serving what it can.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Service:
         self._stage = stage
         self._resources = resources
         self._ready = ready
+        self._has_doors = bool(routes)
         self._started = False
         self.failed = False
         self.on_failure: Callable[[], None] = lambda: None
@@ -99,7 +103,12 @@ class Service:
             return "starting or stopping"
         if self._stage is not None and (reason := self._stage.why_not_ready()):
             return reason
-        return await self._ready() if self._ready is not None else None
+        if self._ready is not None and (reason := await self._ready()):
+            return reason
+        return None if self._has_doors else self._waits_for()
+
+    def _waits_for(self) -> str | None:
+        return self._stage.waits.longest() if self._stage is not None else None
 
     async def _healthz(self, _: Request) -> Response:
         """Alive: the event loop answers."""
@@ -107,7 +116,10 @@ class Service:
 
     async def _readyz(self, _: Request) -> Response:
         reason = await self.why_not_ready()
-        body = {"process": self.name, "ready": reason is None, "reason": reason}
+        body = {
+            "process": self.name, "ready": reason is None, "reason": reason,
+            "waits_for": self._waits_for(),
+        }  # fmt: skip
         return JSON(body, status_code=200 if reason is None else 503)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -30,7 +31,7 @@ from penstock.api.telemetry import Observed
 from penstock.api.webhooks import Courier
 from penstock.common.blobs import BlobStore
 from penstock.common.consumer import Stage
-from penstock.common.db import Database
+from penstock.common.db import Database, answers
 from penstock.common.kafka import Publisher, connection
 from penstock.common.service import Service, run
 
@@ -67,7 +68,6 @@ class Api:
         self.settings = settings
         self.app = create_app()
         self.stage = Stage(GROUP, settings)
-        self._database: Database | None = None
 
     def service(self) -> Service:
         return Service(
@@ -76,11 +76,8 @@ class Api:
             stage=self.stage,
             routes=[Mount("/", app=self.app)],
             resources=self.resources,
-            ready=self._ready,
+            ready=partial(answers, self.settings.database.get_secret_value()),
         )
-
-    async def _ready(self) -> str | None:
-        return await self._database.answers() if self._database else "Postgres is not connected"
 
     @asynccontextmanager
     async def resources(self) -> AsyncIterator[None]:
@@ -113,7 +110,6 @@ class Api:
                 )
             )
             await signals.connected.wait()
-            self._database = database
             self.app.state.resources = Resources(
                 settings, database, signals, BlobStore(settings.blobs), http, letters,
                 self.stage.collections,

@@ -5,11 +5,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from penstock.common import events
 from penstock.common.consumer import Stage
-from penstock.common.db import Database
+from penstock.common.db import Database, answers
 from penstock.common.service import Service, run
 from penstock.common.topics import (
     DOCUMENT_INDEXED,
@@ -82,7 +83,13 @@ def answerer(settings: GenerateSettings) -> Service:
             register(stage, drafts, await _writer(settings, stack, stage), settings)
             yield
 
-    return Service("answerer", settings, stage=stage, resources=resources)
+    return Service(
+        "answerer",
+        settings,
+        stage=stage,
+        resources=resources,
+        ready=partial(answers, settings.database.get_secret_value()),
+    )
 
 
 def register(

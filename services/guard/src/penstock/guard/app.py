@@ -4,10 +4,11 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from penstock.common.consumer import Stage
-from penstock.common.db import Database
+from penstock.common.db import Database, answers
 from penstock.common.events import Stage as StageName
 from penstock.common.service import Service, run
 from penstock.common.topics import (
@@ -62,7 +63,12 @@ def documents(settings: GuardSettings) -> Service:
                 doors.database = None
 
     return Service(
-        "guard-documents", settings, stage=stage, routes=doors.routes(), resources=resources
+        "guard-documents",
+        settings,
+        stage=stage,
+        routes=doors.routes(),
+        resources=resources,
+        ready=partial(answers, settings.database.get_secret_value()),
     )
 
 
@@ -84,7 +90,13 @@ def dialogue(settings: GuardSettings) -> Service:
             )  # fmt: skip
             yield
 
-    return Service("guard-dialogue", settings, stage=stage, resources=resources)
+    return Service(
+        "guard-dialogue",
+        settings,
+        stage=stage,
+        resources=resources,
+        ready=partial(answers, settings.database.get_secret_value()),
+    )
 
 
 @asynccontextmanager

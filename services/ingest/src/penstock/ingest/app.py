@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from penstock.common import events
 from penstock.common.blobs import BlobStore
 from penstock.common.consumer import Stage
-from penstock.common.db import Database
+from penstock.common.db import Database, answers
 from penstock.common.service import Service, run
 from penstock.common.topics import (
     DOCUMENT_INDEXED,
@@ -51,7 +52,13 @@ def build(settings: IngestSettings) -> Service:
             subscribe(stage, ingest, settings.parse_workers)
             yield
 
-    return Service("ingest", settings, stage=stage, resources=resources)
+    return Service(
+        "ingest",
+        settings,
+        stage=stage,
+        resources=resources,
+        ready=partial(answers, settings.database.get_secret_value()),
+    )
 
 
 def subscribe(stage: Stage, ingest: Ingest, workers: int) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from penstock.common.consumer import Stage
-from penstock.common.db import Database
+from penstock.common.db import Database, answers
 from penstock.common.service import Service, run
 from penstock.retrieve import searcher, writing
 from penstock.retrieve.handlers import register
@@ -17,8 +17,8 @@ from penstock.retrieve.settings import RetrieveSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-CONNECTIONS = 6
-"""One each for writing, removing, rejecting and upkeep, and two to answer `/readyz` meanwhile."""
+CONNECTIONS = 4
+"""One each for writing, removing, rejecting and upkeep."""
 
 
 class IndexerProcess:
@@ -26,7 +26,6 @@ class IndexerProcess:
 
     def __init__(self, settings: RetrieveSettings) -> None:
         self._settings = settings
-        self._database: Database | None = None
         self._upkeep: asyncio.Task[None] | None = None
         self.stage = Stage("indexer", settings)
 
@@ -40,7 +39,6 @@ class IndexerProcess:
             pool_size=max(self._settings.database_pool, CONNECTIONS),
             setup=writing.setup,
         ) as database:
-            self._database = database
             index = Index(database)
             register(self.stage, index)
             upkeep = Upkeep(database, self.stage.publisher.publish, index.untidy)
@@ -53,11 +51,9 @@ class IndexerProcess:
                     await self._upkeep
 
     async def ready(self) -> str | None:
-        if self._database is None or self._upkeep is None:
-            return "the database is not open"
-        if self._upkeep.done():
+        if self._upkeep is not None and self._upkeep.done():
             return "the upkeep has ended with an error: restart the indexer, and see its log"
-        return await self._database.answers()
+        return await answers(self._settings.database.get_secret_value())
 
 
 def indexer(settings: RetrieveSettings) -> Service:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.routing import Route
 
 from penstock.common import events
 from penstock.common.consumer import Stage
-from penstock.common.db import Database
+from penstock.common.db import Database, answers
 from penstock.common.envelope import Publication, Record, follow
 from penstock.common.events import Failure, PassageRetrieved, ProgressState, QuestionPlanned
 from penstock.common.failures import PermanentError, TransientError
@@ -91,9 +92,6 @@ class SearcherProcess:
             self.embedders = Embedders(stack)
             await self.embedders.of(DEFAULT_MODEL)
             yield
-
-    async def ready(self) -> str | None:
-        return await self.database.answers()
 
     async def _search(
         self,
@@ -225,5 +223,5 @@ def build(settings: DatabaseSettings) -> Service:
             Route("/v1/documents/{document:path}/text", door(process.text), methods=["GET"]),
         ],
         resources=process.resources,
-        ready=process.ready,
+        ready=partial(answers, settings.database.get_secret_value()),
     )
