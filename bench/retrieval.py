@@ -25,13 +25,13 @@ from pgvector.asyncpg import register_vector
 
 import penstock.retrieve
 from beir import Document, TestSet, load, ndcg, recall
+from penstock.common.bootstrap.database import DATABASE, SCHEMAS, bootstrap, role
 from penstock.common.db import Database
 from penstock.common.envelope import Envelope, Record, document_key
 from penstock.common.events import Chunk, DocumentEmbedded, ElementKind, Position, TextSpan
 from penstock.local.ports import free_port
 from penstock.local.postgres import Postgres, dsn
 from penstock.local.process import Process
-from penstock.local.roles import DATABASE, SCHEMAS, bootstrap, role
 from penstock.local.stack import until_ready
 from penstock.models import DEFAULT_MODEL, Embedder, ModelSettings, embedded_text, open_embedder
 from penstock.retrieve import dense, lexical, search, writing

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from penstock.api.settings import ApiSettings
+from penstock.common.bootstrap.settings import AdminSettings
 from penstock.common.settings import BlobSettings, DatabaseSettings, KafkaSettings, ServiceSettings
 from penstock.embed.settings import EmbedSettings
 from penstock.generate.settings import GenerateSettings
@@ -26,6 +27,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings], type[BaseSettings] | None], ...]
     ("`guard documents`, `guard dialogue`", GuardSettings, DatabaseSettings),
     ("`embed`", EmbedSettings, ServiceSettings),
     ("`answerer`", GenerateSettings, DatabaseSettings),
+    ("`penstock bootstrap database`", AdminSettings, None),
     ("What runs a model: `ingest`, `embed`, `searcher`, `answerer`", ModelSettings, None),
 )
 

@@ -11,15 +11,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from penstock.common import topics
+from penstock.common.bootstrap.topics import create_topics
 from penstock.common.consumer import Stage
 from penstock.common.envelope import Envelope, Publication, Record
 from penstock.common.events import JobCancelled, JobProgressed, ProgressState
 from penstock.common.events import Stage as StageName
 from penstock.common.failures import PermanentError, TransientError
-from penstock.common.settings import ServiceSettings
+from penstock.common.settings import KafkaSettings, ServiceSettings
 from penstock.common.topics import Topic
 from penstock.local.stack import Servers
-from penstock.local.topics import create_topics
 
 pytestmark = pytest.mark.connected
 
@@ -36,7 +36,7 @@ def settings(servers: Servers) -> ServiceSettings:
 async def topic(servers: Servers) -> Topic[Body]:
     name = f"test.{uuid4().hex[:8]}.v1"
     made: Topic[Any] = Topic(name, Body, "test", (), ("g",), "document", partitions=2)
-    await create_topics(servers.kafka, [made])
+    await create_topics(KafkaSettings(kafka=servers.kafka), [made])
     return made
 
 

@@ -9,14 +9,14 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from penstock.common.bootstrap.topics import create_topics
 from penstock.common.consumer import Stage
 from penstock.common.envelope import Publication, Record
 from penstock.common.events import JobCancelled
 from penstock.common.events import Stage as StageName
-from penstock.common.settings import ServiceSettings
+from penstock.common.settings import KafkaSettings, ServiceSettings
 from penstock.common.topics import Topic
 from penstock.local.stack import Servers
-from penstock.local.topics import create_topics
 
 pytestmark = pytest.mark.connected
 
@@ -55,7 +55,7 @@ class Noting:
 async def stage(servers: Servers) -> AsyncIterator[tuple[Stage, Topic[Any], Noting]]:
     name = f"test.{uuid4().hex[:8]}.v1"
     topic: Topic[Any] = Topic(name, JobCancelled, "test", (), ("g",), "document", partitions=1)
-    await create_topics(servers.kafka, [topic])
+    await create_topics(KafkaSettings(kafka=servers.kafka), [topic])
     made = Stage("g", ServiceSettings(kafka=servers.kafka, service_secret="x" * 32, grace_s=5))
     noting = Noting()
     made.on(topic, noting, stage=StageName.EMBED)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from penstock.common.bootstrap.database import DATABASE, SCHEMAS, role
 from penstock.common.db import Database
-from penstock.local.roles import DATABASE, SCHEMAS, role
 from penstock.local.stack import Servers
 
 pytestmark = pytest.mark.connected

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
+from penstock.common.bootstrap.database import SCHEMAS
+from penstock.common.bootstrap.topics import wanted
 from penstock.common.topics import COLLECTION_CONFIGURED, DOCUMENT_CHUNKED, JOB_PROGRESSED, TOPICS
 from penstock.local import ports
 from penstock.local.child import Backoff
@@ -19,7 +21,6 @@ from penstock.local.kafka import properties
 from penstock.local.lag import behind
 from penstock.local.postgres import dsn
 from penstock.local.process import Identity, last_lines, rotate
-from penstock.local.roles import SCHEMAS
 from penstock.local.services import (
     SERVICES,
     Surroundings,
@@ -29,7 +30,6 @@ from penstock.local.services import (
     with_ports,
 )
 from penstock.local.state import Lock, ProcessState, StackState, State, is_running
-from penstock.local.topics import wanted
 
 
 def taken(*busy: int) -> Callable[[int], bool]:

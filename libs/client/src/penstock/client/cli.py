@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from penstock.client.commands import demo, documents, operations, questions
+from penstock.client.commands import bootstrap, demo, documents, operations, questions
 
 
 def build() -> typer.Typer:
@@ -22,6 +22,7 @@ def build() -> typer.Typer:
     app.command()(questions.search)
     app.command()(demo.demo)
     app.add_typer(documents.app, name="documents")
+    app.add_typer(bootstrap.app, name="bootstrap")
     for name in ("jobs", "dlq", "quarantine", "collections", "keys"):
         app.add_typer(getattr(operations, name), name=name)
     for entry in entry_points(group="penstock.commands"):

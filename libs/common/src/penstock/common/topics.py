@@ -128,18 +128,19 @@ JOB_PROGRESSED = Topic(
     ("ingest", "guard-documents", "guard-dialogue", "embed", "indexer", "searcher", "answerer"),
     ("api",), "job",
 )  # fmt: skip
+_EVERY_PROCESS = (
+    "api", "ingest", "guard-documents", "guard-dialogue", "embed", "indexer", "searcher",
+    "answerer",
+)  # fmt: skip
+"""Of the two tables: a stage keeps both, whether or not it asks them."""
+
 JOB_CANCELLED = Topic(
     "job.cancelled.v1", e.JobCancelled, "api", ("api",), (), "job", partitions=1,
-    retention_ms=DAY_MS,
-    readers=("ingest", "guard-documents", "guard-dialogue", "embed", "searcher", "answerer"),
+    retention_ms=DAY_MS, readers=_EVERY_PROCESS,
 )  # fmt: skip
 COLLECTION_CONFIGURED = Topic(
     "collection.configured.v1", e.CollectionConfigured, "api", ("api",), (), "tenant/collection",
-    partitions=1, compacted=True,
-    readers=(
-        "api", "ingest", "guard-documents", "guard-dialogue", "embed", "indexer", "searcher",
-        "answerer",
-    ),
+    partitions=1, compacted=True, readers=_EVERY_PROCESS,
 )  # fmt: skip
 
 TOPICS: tuple[Topic[e.Event], ...] = tuple(

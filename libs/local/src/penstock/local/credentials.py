@@ -5,9 +5,9 @@ import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from penstock.common.bootstrap.database import SCHEMAS
 from penstock.local.failures import StackError, from_os
 from penstock.local.files import write_atomically
-from penstock.local.roles import SCHEMAS
 
 
 def _token() -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from penstock.common.bootstrap.database import DATABASE, role
 from penstock.local.credentials import Credentials
 from penstock.local.failures import StackError
 from penstock.local.postgres import dsn
-from penstock.local.roles import DATABASE, role
 
 PREFIX = "PENSTOCK_"
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.common.bootstrap.database import DATABASE, SCHEMAS, bootstrap, role
+from penstock.common.bootstrap.topics import create_topics
+from penstock.common.failures import PermanentError, TransientError
+from penstock.common.settings import KafkaSettings
 from penstock.local.credentials import Credentials
 from penstock.local.failures import StackError
 from penstock.local.kafka import Kafka
 from penstock.local.ports import free_port
 from penstock.local.postgres import Postgres, dsn
 from penstock.local.process import Process, explain_exit
-from penstock.local.roles import DATABASE, SCHEMAS, bootstrap, role
-from penstock.local.topics import create_topics
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -74,7 +76,11 @@ async def together(*work: Coroutine[Any, Any, None]) -> None:
 
 async def prepare(kafka: str, admin_dsn: str, credentials: Credentials) -> None:
     """Roles and topics on servers that run. Idempotent."""
-    await asyncio.gather(bootstrap(admin_dsn, credentials.database), create_topics(kafka))
+    settings = KafkaSettings(kafka=kafka, kafka_security="PLAINTEXT")
+    try:
+        await asyncio.gather(bootstrap(admin_dsn, credentials.database), create_topics(settings))
+    except (PermanentError, TransientError) as error:
+        raise StackError(str(error)) from error
 
 
 def dsns(credentials: Credentials, port: int) -> dict[str, str]:

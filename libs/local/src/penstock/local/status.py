@@ -7,13 +7,13 @@ from pathlib import Path
 
 import psutil
 
+from penstock.common.bootstrap.topics import silenced
 from penstock.local.failures import StackError
 from penstock.local.lag import lag
 from penstock.local.orphans import SERVERS
 from penstock.local.probes import readyz
 from penstock.local.services import service_of
 from penstock.local.state import ProcessState, StackState, State, is_running
-from penstock.local.topics import silenced
 
 
 @dataclass(frozen=True, slots=True)
