@@ -1,5 +1,6 @@
 """Keys, roles, tenants: who may do what, and who sees nothing of whom."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -80,6 +81,26 @@ async def test_a_key_that_does_not_hold_is_refused_even_from_this_machine(world:
     assert (await world.client.delete(f"/v1/keys/{made['id']}")).status_code == 200
     assert (await world.client.get("/v1/jobs", headers=good)).status_code == 401
     assert made["key"] not in (await world.client.get("/v1/keys")).text
+
+
+async def test_a_stream_ends_with_its_key(world: Any, name: str) -> None:
+    """Whoever holds a connection open does not go on reading after the key was revoked."""
+    made = (await world.client.post("/v1/keys", json={"name": "a", "roles": ["reader"]})).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    async with httpx.AsyncClient(base_url=world.url, headers=headers, timeout=20) as client:
+        asked = await client.post("/v1/questions", json={"question": name})
+        job = asked.json()["id"]
+        async with client.stream("GET", f"/v1/jobs/{job}/events") as events:
+            lines = events.aiter_lines()
+            await world.progress(job, e.Stage.ADMIT)
+            assert (await anext(lines)).startswith("id: ")
+            assert (await world.client.delete(f"/v1/keys/{made['id']}")).status_code == 200
+            await world.progress(job, e.Stage.PLAN)
+            async with asyncio.timeout(10):
+                rest = "".join([line async for line in lines])
+        assert '"plan":{"done":1' not in rest
+        assert (await client.get(f"/v1/jobs/{job}/events")).status_code == 401
+    assert (await world.get(f"/v1/jobs/{job}"))["state"] == "running"
 
 
 @pytest.mark.parametrize("header", [{"Origin": "https://evil.example"}, {"Host": "evil.example"}])

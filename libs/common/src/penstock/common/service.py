@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from penstock.common import logging
 from penstock.common.consumer import Stage
 from penstock.common.http import JSON
+from penstock.common.privacy import close_to_neighbours
 from penstock.common.settings import ServiceSettings
 
 log = structlog.get_logger()
@@ -129,6 +130,7 @@ async def _metrics(_: Request) -> Response:
 
 def run(service: Service) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when all is closed."""
+    close_to_neighbours()
     settings = service.settings
     logging.configure(service.name, settings.log_level)
     server = uvicorn.Server(

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import asyncpg
 from fastapi import Depends, Request
 from structlog.contextvars import bind_contextvars
 
@@ -142,6 +143,17 @@ async def identify(
         roles=frozenset(map(Role, row["roles"])),
         groups=tuple(row["groups"]),
         all_tenants=row["is_global"],
+    )
+
+
+async def still_holds(connection: asyncpg.Connection, caller: Caller) -> bool:
+    """Whether the key has not been revoked since the request began: a stream may last for hours."""
+    if caller.key == LOOPBACK_KEY:
+        return True
+    return bool(
+        await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM api_key WHERE id = $1 AND revoked_at IS NULL)", caller.key
+        )
     )
 
 

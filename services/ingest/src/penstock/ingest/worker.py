@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from penstock.common.failures import PermanentError, TransientError
+from penstock.common.privacy import close_to_neighbours
 from penstock.ingest.chunking import batches, chunk, cut_of
 from penstock.ingest.failures import Unreadable
 from penstock.ingest.jobs import Chunked, Failed, Job
@@ -85,6 +86,7 @@ def main(descriptor: int, seconds: int, memory: int) -> None:
 
     The alarm ends a worker whose pool has died; the pool itself is quicker.
     """
+    close_to_neighbours()  # what another worker reads may be another tenant's
     sys.setrecursionlimit(_DEEP)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from penstock.api import jobs
-from penstock.api.access import Anyone, Caller, Role
+from penstock.api.access import Anyone, Caller, Role, still_holds
 from penstock.api.errors import Problem
 from penstock.api.models import JobBody
 from penstock.api.postgres import job_signal
@@ -109,7 +109,7 @@ async def _events(
     request: Request, shared: Resources, caller: Caller, job: str, last: int
 ) -> AsyncIterator[bytes]:
     """
-    Events beyond `last`, until the job has ended.
+    Events beyond `last`, until the job has ended or the key is revoked.
 
     A client that resumes after the last of them gets nothing more, and the stream ends.
     """
@@ -132,8 +132,10 @@ async def _events(
 
 
 async def _news(shared: Resources, caller: Caller, job: str, last: int) -> tuple[list[Any], bool]:
-    """What has come since, and whether that is all there will be."""
+    """What has come since, and whether that is all there will be for this key."""
     async with shared.database.request(caller.tenant) as connection:
+        if not await still_holds(connection, caller):
+            return [], True
         state = await connection.fetchval(
             "SELECT state FROM job WHERE tenant = $1 AND id = $2", caller.tenant, job
         )
