@@ -6,8 +6,10 @@ import asyncpg
 
 from penstock.api.models import NewCollection
 from penstock.api.outbox import enqueue
+from penstock.api.resources import Resources
 from penstock.common.envelope import Envelope, Publication
 from penstock.common.events import CollectionConfigured
+from penstock.common.failures import PermanentError
 from penstock.common.topics import COLLECTION_CONFIGURED
 
 
@@ -31,6 +33,26 @@ async def introduce(connection: asyncpg.Connection, tenant: str) -> CollectionCo
     """Give a tenant that has no collection its default one: that is what makes it known."""
     known = await connection.fetchval("SELECT count(*) FROM collection WHERE tenant = $1", tenant)
     return None if known else await configure(connection, tenant, NewCollection(name="default"))
+
+
+async def require(shared: Resources, tenant: str, name: str) -> None:
+    """
+    Whoever has just made a collection may use it, though its announcement is still on its way,
+    and whichever instance of the API made it.
+
+    Raises:
+        PermanentError: the tenant has none of this name (type `unknown_collection`).
+    """
+    try:
+        shared.collections.get(tenant, name)
+    except PermanentError:
+        async with shared.database.request(tenant) as connection:
+            config = await connection.fetchval(
+                "SELECT config FROM collection WHERE tenant = $1 AND name = $2", tenant, name
+            )
+        if config is None:
+            raise
+        shared.collections.apply(tenant, name, CollectionConfigured.model_validate(config))
 
 
 async def announce_all(connection: asyncpg.Connection) -> None:

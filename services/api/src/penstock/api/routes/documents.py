@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from penstock.api import jobs
 from penstock.api.access import Caller, Keeper, Publisher, Reader
+from penstock.api.collections import require
 from penstock.api.documents import Document, view
 from penstock.api.errors import Problem
 from penstock.api.jobs import Once, Submission
@@ -120,7 +121,7 @@ async def _from_json(
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False)) from error
     check_callback(shared.settings, body.callback_url)
-    _check_collection(shared, caller, body.collection)
+    await require(shared, caller.tenant, body.collection)
     submissions = []
     for index, document in enumerate(body.documents):
         _check_metadata(document.metadata, f"documents.{index}.metadata")
@@ -176,7 +177,7 @@ async def _from_files(
         raise Problem("invalid", "files: send at least one, as files=@PATH")
     fields = _fields(texts)
     check_callback(shared.settings, fields.callback_url)
-    _check_collection(shared, caller, fields.collection)
+    await require(shared, caller.tenant, fields.collection)
     _check_metadata(fields.metadata, "metadata")
     submissions = [
         Submission(
@@ -246,10 +247,6 @@ def _check_metadata(metadata: dict[str, Any], where: str) -> None:
         raise Problem(
             "invalid", f"{where}: it has {size} bytes as JSON, the limit is {MOST_METADATA_BYTES}"
         )
-
-
-def _check_collection(shared: Resources, caller: Caller, name: str) -> None:
-    shared.collections.get(caller.tenant, name)
 
 
 async def read_body(request: Request, limit: int) -> bytes:

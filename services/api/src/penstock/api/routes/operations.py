@@ -54,6 +54,7 @@ async def make_collection(collection: NewCollection, caller: Operator, shared: S
     """Configure a collection; a tenant is known to the system by having one."""
     async with shared.database.request(caller.tenant) as connection:
         configured = await configure(connection, caller.tenant, collection)
+    shared.collections.apply(caller.tenant, configured.name, configured)
     return JSON(configured.model_dump(), status_code=201)
 
 

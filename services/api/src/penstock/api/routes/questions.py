@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Response
 
 from penstock.api import jobs
 from penstock.api.access import Reader
+from penstock.api.collections import require
 from penstock.api.errors import Problem
 from penstock.api.jobs import Once
 from penstock.api.models import JobBody, NewQuestion, Search
@@ -35,7 +36,7 @@ async def ask(
             f"strategy: {question.strategy!r} is not available; use {' or '.join(STRATEGIES)}",
         )
     check_callback(shared.settings, question.callback_url)
-    shared.collections.get(caller.tenant, question.collection)
+    await require(shared, caller.tenant, question.collection)
     once = Once.of(idempotency_key, question.model_dump_json().encode())
     job = await jobs.ask(shared, caller, question, once)
     return await answer_job(shared, caller, job, prefer)
