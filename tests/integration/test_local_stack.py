@@ -19,6 +19,8 @@ from penstock.local.commands import app
 from penstock.local.failures import StackError
 from penstock.local.launcher import down, up
 from penstock.local.ports import free_port
+from penstock.local.probes import readyz
+from penstock.local.scaling import scale
 from penstock.local.services import ServiceSpec
 from penstock.local.stack import Servers, servers
 from penstock.local.state import StackState, State, is_running
@@ -94,8 +96,8 @@ async def test_a_port_that_was_set_and_is_taken_is_refused_in_a_sentence(tmp_pat
 
 
 async def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
-    """One stack through its life: a second up joins, a killed service comes back, a killed
-    supervisor is repaired, and down leaves nothing."""
+    """One stack through its life: a second up joins, a killed service comes back, processes are
+    added and taken away, a killed supervisor is repaired, and down leaves nothing."""
     said: list[str] = []
     stack = await up(tmp_path, options(), said.append)
     try:
@@ -110,6 +112,7 @@ async def test_a_stack_from_up_to_down(tmp_path: Path) -> None:
         assert found.lag["ingest"] == 0
         assert all(one.state is State.READY and one.memory_mb for one in found.processes)
 
+        await it_is_scaled_while_it_runs(tmp_path)
         await a_deleted_stack_file_is_written_again(tmp_path)
         await a_killed_supervisor_is_repaired(tmp_path)
         left = [psutil.Process(p.pid) for p in stack_of(tmp_path).processes.values()]
@@ -129,6 +132,27 @@ async def a_killed_service_comes_back(folder: Path, stack: StackState) -> None:
 
     await until(is_back)
     assert stack_of(folder).processes["api"].restarts == 0
+
+
+async def it_is_scaled_while_it_runs(folder: Path) -> None:
+    """Two of a process, its address in stack.json; then one again, then none, then the first."""
+    before = stack_of(folder)
+    (grown,) = await scale(folder, {"api": 2}, lambda _: None)
+    assert (grown.before, grown.now, grown.processes) == (1, 2, ["api", "api-2"])
+    stack = stack_of(folder)
+    assert stack.api == before.api, "clients keep the first"
+    second = stack.processes["api-2"]
+    assert second.port != stack.processes["api"].port
+    assert await readyz(second.port) is None
+    assert stack.processes["embed"] == before.processes["embed"]
+
+    (shrunk,) = await scale(folder, {"api": 1}, lambda _: None)
+    assert shrunk.processes == ["api"]
+    assert second.identity.find() is None
+    await scale(folder, {"api": 0, "embed": 0}, lambda _: None)
+    assert stack_of(folder).api is None
+    await scale(folder, {"api": 1, "embed": 1}, lambda _: None)
+    assert stack_of(folder).api == before.api
 
 
 async def a_deleted_stack_file_is_written_again(folder: Path) -> None:

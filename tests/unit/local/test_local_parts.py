@@ -24,12 +24,12 @@ from penstock.local.process import Identity, last_lines, rotate
 from penstock.local.services import (
     SERVICES,
     Surroundings,
+    counts,
     environment,
+    instances,
     read_settings,
-    scaled,
-    with_ports,
 )
-from penstock.local.state import Lock, ProcessState, StackState, State, is_running
+from penstock.local.state import Lock, ProcessState, ScaleRequest, StackState, State, is_running
 
 
 def taken(*busy: int) -> Callable[[int], bool]:
@@ -47,6 +47,18 @@ def test_a_port_that_was_set_is_refused_by_name() -> None:
         ports.choose("kafka", set_port=9092, default=9092, free=taken(9092))
     with pytest.raises(StackError, match=r"Port 70000 for kafka is not between"):
         ports.choose("kafka", set_port=70_000, default=9092, free=taken())
+
+
+def test_no_two_processes_are_given_one_port_and_each_keeps_its_own() -> None:
+    """Neither listens yet when the other's is chosen: asking the machine alone is not enough."""
+    given = ports.Ports(free=taken())
+    found = [given.give(f"embed-{n}") for n in range(200)]
+    assert len(set(found)) == 200
+    assert given.give("embed-7") == found[7]
+    assert given.give("api", default=8080) == 8080
+    assert given.give("api-2", default=8080) in ports.FREE_RANGE
+    with pytest.raises(StackError, match="Port 8080, set for kafka, is in use"):
+        given.give("kafka", set_port=8080, default=9092)
 
 
 def test_a_crashing_process_is_started_less_and_less_often_until_it_was_healthy() -> None:
@@ -70,8 +82,9 @@ def surroundings(folder: Path, **caller: str) -> Surroundings:
 
 
 def environments(around: Surroundings) -> dict[str, dict[str, str]]:
-    instances = with_ports(scaled(SERVICES, {}), around.ports)
-    return {instance.name: environment(instance, around) for instance in instances}
+    return {
+        one.name: environment(one, around) for spec in SERVICES for one in instances(spec, count=1)
+    }
 
 
 def test_a_process_gets_the_password_of_its_own_schema_alone(tmp_path: Path) -> None:
@@ -123,14 +136,26 @@ def test_settings_env_is_read_and_a_bad_line_named(tmp_path: Path) -> None:
 
 
 def test_scale_repeats_a_process_and_refuses_what_cannot_be() -> None:
-    names = [instance.name for instance in scaled(SERVICES, {"embed": 3, "answerer": 0})]
-    assert names.count("embed") == 1
-    assert {"embed-2", "embed-3"} <= set(names)
-    assert "answerer" not in names
-    with pytest.raises(StackError, match=r"no such process; known: api, ingest"):
-        scaled(SERVICES, {"embedder": 2})
-    with pytest.raises(StackError, match="one address"):
-        scaled(SERVICES, {"api": 2})
+    found = counts(SERVICES, {"embed": 3, "answerer": 0})
+    assert found == {spec.name: 1 for spec in SERVICES} | {"embed": 3, "answerer": 0}
+    embed = next(spec for spec in SERVICES if spec.name == "embed")
+    assert [one.name for one in instances(embed, 3)] == ["embed", "embed-2", "embed-3"]
+    assert instances(embed, 0) == []
+    with pytest.raises(StackError, match=r"embedder=2: there is no such process; known: api, in"):
+        counts(SERVICES, {"embedder": 2})
+    with pytest.raises(StackError, match="embed=65: give a count between 0 and 64"):
+        counts(SERVICES, {"embed": 65})
+
+
+def test_a_request_to_scale_is_read_as_written_and_a_damaged_one_named(tmp_path: Path) -> None:
+    assert ScaleRequest.read(tmp_path) is None
+    ScaleRequest(scale={"embed": 2}).write(tmp_path)
+    assert ScaleRequest.read(tmp_path) == ScaleRequest(scale={"embed": 2})
+    (tmp_path / "scale.json").write_text('{"scale": ')
+    with pytest.raises(StackError, match="is damaged"):
+        ScaleRequest.read(tmp_path)
+    ScaleRequest.forget(tmp_path)
+    assert ScaleRequest.read(tmp_path) is None
 
 
 def test_stack_json_holds_what_clients_look_for_and_no_secret(tmp_path: Path) -> None:

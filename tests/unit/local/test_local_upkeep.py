@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from penstock.local.failures import StackError
 from penstock.local.launcher import up
+from penstock.local.process import Identity
+from penstock.local.scaling import scale
 from penstock.local.state import Lock, ProcessState, StackState, State
 from penstock.local.status import report
 from penstock.local.supervisor import Options, Supervisor
@@ -29,12 +32,34 @@ def test_a_disk_too_full_for_its_own_log_does_not_end_what_keeps_the_processes(
     assert not supervisor._saved
 
 
-async def test_scaling_a_stack_that_runs_is_refused_instead_of_ignored(tmp_path: Path) -> None:
+async def test_up_does_not_ignore_a_scale_it_cannot_give_to_a_stack_that_runs(
+    tmp_path: Path,
+) -> None:
     lock = Lock(tmp_path)
     assert lock.take()
-    with pytest.raises(StackError, match="penstock down"):
+    with pytest.raises(StackError, match="`penstock scale embed=2`"):
         await up(tmp_path, Options(scale={"embed": 2}), lambda _: None)
     lock.release()
+
+
+async def test_scale_says_why_it_cannot(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="No stack runs in"):
+        await scale(tmp_path, {"embed": 2}, lambda _: None)
+    owner, other = Lock(tmp_path), Lock(tmp_path, "scaling")
+    assert owner.take()
+    assert other.take()
+    found = Identity.of(os.getpid())
+    me = ProcessState(pid=found.pid, started=found.started)
+    StackState(state=State.STARTING, supervisor=me).write(tmp_path)
+    with pytest.raises(StackError, match="once `penstock up` has returned"):
+        await scale(tmp_path, {"embed": 2}, lambda _: None)
+    StackState(state=State.READY, supervisor=me).write(tmp_path)
+    with pytest.raises(StackError, match="Another `penstock scale` is at work"):
+        await scale(tmp_path, {"embed": 2}, lambda _: None)
+    other.release()
+    with pytest.raises(StackError, match="Not done in time: the supervisor has not begun"):
+        await scale(tmp_path, {"embed": 2}, lambda _: None, timeout=0)
+    owner.release()
 
 
 async def test_a_stack_with_a_process_that_is_gone_is_not_called_ready(tmp_path: Path) -> None:

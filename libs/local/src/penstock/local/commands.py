@@ -16,6 +16,7 @@ from penstock.local.llm import commands as llm
 from penstock.local.llm import running
 from penstock.local.options import INTERRUPTED, Folder, console, fail, run, stack_folder
 from penstock.local.process import last_lines
+from penstock.local.scaling import scale as scale_stack
 from penstock.local.state import State
 from penstock.local.status import Report, report
 from penstock.local.supervisor import Options, Supervisor
@@ -48,7 +49,7 @@ def up(
         api_port=api_port,
         kafka_port=kafka_port,
         postgres_port=postgres_port,
-        scale=_scale(scale or []),
+        scale=_counts(scale or [], "--scale "),
     )
     if foreground:
         console.print(f"Starting in {where}; Ctrl-C stops. Another terminal: penstock status")
@@ -89,6 +90,27 @@ def down(
         llm.say_when_left(where)
     if delete:
         console.print(f"Deleted {where}.")
+
+
+@app.command()
+def scale(
+    counts: Annotated[list[str], typer.Argument(metavar="PROCESS=COUNT...", show_default=False)],
+    folder: Folder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it is done.")] = 180.0,
+) -> None:
+    """Run more or fewer of a process, for example embed=2, while the stack runs.
+
+    Returns when those that were added are ready, and those that were taken away have finished
+    what they had in hand. The scale holds until `penstock down`."""
+    say = (lambda _: None) if as_json else typer.echo
+    found = run(scale_stack(stack_folder(folder), _counts(counts), say, timeout=timeout))
+    if as_json:
+        typer.echo(json.dumps([one.as_dict() for one in found], indent=2))
+        return
+    for one in found:
+        was = f" (was {one.before})" if one.before != one.now else ""
+        console.print(f"{one.service}: {one.now}{was}")
 
 
 @app.command()
@@ -181,11 +203,11 @@ def _text(value: int | None, unit: str = "") -> str:
     return "-" if value is None else f"{value}{unit}"
 
 
-def _scale(pairs: list[str]) -> dict[str, int]:
+def _counts(pairs: list[str], option: str = "") -> dict[str, int]:
     found = {}
     for pair in pairs:
         name, _, count = pair.partition("=")
-        if not count.isdigit():
-            fail(StackError(f"--scale {pair}: write PROCESS=COUNT, for example embed=2."))
+        if not (count.isascii() and count.isdigit()):
+            fail(StackError(f"{option}{pair}: write PROCESS=COUNT, for example embed=2."))
         found[name] = int(count)
     return found

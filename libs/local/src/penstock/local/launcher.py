@@ -36,9 +36,9 @@ async def up(
     supervisor: subprocess.Popen[bytes] | None = None
     if await asyncio.to_thread(is_running, folder):
         if options.scale:
+            asked = " ".join(f"{name}={count}" for name, count in options.scale.items())
             raise StackError(
-                f"A stack runs already in {folder}; to scale it run `penstock down`, "
-                "then `penstock up` with --scale."
+                f"A stack runs already in {folder}; to scale it run `penstock scale {asked}`."
             )
         say(
             f"A stack runs already in {folder}; its ports and settings stay as they are "
@@ -78,7 +78,7 @@ async def _follow(
             _tell(stack, told, say, time.monotonic() - began)
             if stack.state is State.READY:
                 return stack
-            _raise_if_crashing(stack)
+            raise_if_crashing(stack, "The rest was left running; `penstock down` stops it.")
         if time.monotonic() > deadline:
             raise StackError(_what_is_late(stack))
         await asyncio.sleep(_POLL_SECONDS)
@@ -104,12 +104,12 @@ def _tell(stack: StackState, told: set[str], say: Say, seconds: float) -> None:
             say(line)
 
 
-def _raise_if_crashing(stack: StackState) -> None:
+def raise_if_crashing(stack: StackState, advice: str) -> None:
+    """`StackError` when a process ended again and again before it was ready."""
     for name, process in stack.processes.items():
         if process.restarts >= _CRASHES and process.state is not State.READY:
             raise StackError(
-                f"{name} does not stay up ({process.reason}).\n{_words(process.log)}\n"
-                "The rest was left running; `penstock down` stops it."
+                f"{name} does not stay up ({process.reason}).\n{_words(process.log)}\n{advice}"
             )
 
 

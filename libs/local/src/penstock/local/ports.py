@@ -43,3 +43,23 @@ def choose(
             raise StackError(f"Port {set_port}, set for {name}, is in use; free it or set another.")
         return set_port
     return default if free(default) else free_port(free)
+
+
+class Ports:
+    """The ports of a stack's processes: given out once each, and to the same process for ever."""
+
+    def __init__(self, free: Callable[[int], bool] = is_free) -> None:
+        self._free = free
+        self.given: dict[str, int] = {}
+        """By process name."""
+
+    def give(self, name: str, *, set_port: int | None = None, default: int = 0) -> int:
+        """As `choose`; `default` 0: any free one."""
+        if name not in self.given:
+            wanted = 0 if set_port is None and default == 0 else set_port
+            self.given[name] = choose(name, set_port=wanted, default=default, free=self._is_free)
+        return self.given[name]
+
+    def _is_free(self, port: int) -> bool:
+        """Not even one given to a process that does not listen on it yet."""
+        return port not in self.given.values() and self._free(port)

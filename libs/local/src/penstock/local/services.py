@@ -1,7 +1,7 @@
 """The processes of a stack and the environment of each: only what it needs, only its own role."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -58,34 +58,31 @@ class Instance:
 
     name: str
     spec: ServiceSpec
-    port: int = 0
 
 
-def scaled(services: Sequence[ServiceSpec], scale: Mapping[str, int]) -> list[Instance]:
-    """The processes to run. `StackError` for an unknown name, a bad count or a second `api`."""
+def counts(services: Sequence[ServiceSpec], scale: Mapping[str, int]) -> dict[str, int]:
+    """How many processes of every service: one where `scale` says nothing. `StackError` for a name
+    that is not known or a count that cannot be."""
+    names = [spec.name for spec in services]
     for name, count in scale.items():
-        known = next((spec for spec in services if spec.name == name), None)
-        if known is None:
-            names = ", ".join(spec.name for spec in services)
-            raise StackError(f"--scale {name}={count}: there is no such process; known: {names}.")
+        if name not in names:
+            known = ", ".join(names)
+            raise StackError(f"{name}={count}: there is no such process; known: {known}.")
         if not 0 <= count <= 64:
-            raise StackError(f"--scale {name}={count}: give a count between 0 and 64.")
-        if known.default_port is not None and count > 1:
-            raise StackError(f"--scale {name}={count}: {name} has one address, so it runs once.")
+            raise StackError(f"{name}={count}: give a count between 0 and 64.")
+    return {name: scale.get(name, 1) for name in names}
+
+
+def instances(spec: ServiceSpec, count: int) -> list[Instance]:
     return [
         Instance(spec.name if number == 1 else f"{spec.name}-{number}", spec)
-        for spec in services
-        for number in range(1, scale.get(spec.name, 1) + 1)
+        for number in range(1, count + 1)
     ]
 
 
 def service_of(name: str) -> str:
     """The service that a process belongs to: `embed` of `embed-2`."""
     return name.rstrip("0123456789").removesuffix("-")
-
-
-def with_ports(instances: Sequence[Instance], ports: Mapping[str, int]) -> list[Instance]:
-    return [replace(instance, port=ports[instance.name]) for instance in instances]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ def environment(instance: Instance, around: Surroundings) -> dict[str, str]:
         "PENSTOCK_KAFKA": around.kafka,
         "PENSTOCK_SERVICE_SECRET": around.credentials.service_secret,
         "PENSTOCK_HOST": "127.0.0.1",
-        "PENSTOCK_PORT": str(instance.port),
+        "PENSTOCK_PORT": str(around.ports[instance.name]),
     }
     for name, process in (("SEARCHER", "searcher"), ("GUARD", "guard-documents")):
         if process in around.ports:

@@ -57,6 +57,8 @@ class StackState(BaseModel):
     postgres: str | None = None
     """host:port; passwords are in secrets.json."""
     blobs: str | None = None
+    scale: dict[str, int] = Field(default_factory=dict)
+    """How many processes of each service there are to be."""
     processes: dict[str, ProcessState] = Field(default_factory=dict)
 
     @classmethod
@@ -77,6 +79,38 @@ class StackState(BaseModel):
     def write(self, folder: Path) -> None:
         """Raises OSError."""
         write_atomically(folder / "stack.json", self.model_dump_json(indent=2) + "\n")
+
+
+class ScaleRequest(BaseModel):
+    """`scale.json`: how `penstock scale` reaches the supervisor of the folder, which looks for it
+    while the stack is ready. It holds for as long as that supervisor lives."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scale: dict[str, int]
+
+    @classmethod
+    def read(cls, folder: Path) -> "ScaleRequest | None":
+        """None when nothing was asked for. `StackError` when it cannot be read."""
+        path = folder / "scale.json"
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise from_os(error, "scale.json cannot be read") from error
+        except ValidationError as error:
+            raise StackError(f"{path} is damaged: delete it, and scale again.") from error
+
+    def write(self, folder: Path) -> None:
+        try:
+            write_atomically(folder / "scale.json", self.model_dump_json() + "\n")
+        except OSError as error:
+            raise from_os(error, "The scale cannot be written") from error
+
+    @staticmethod
+    def forget(folder: Path) -> None:
+        (folder / "scale.json").unlink(missing_ok=True)
 
 
 class Lock:

@@ -17,8 +17,8 @@ from penstock.local.credentials import Credentials
 from penstock.local.failures import StackError, from_os
 from penstock.local.java import cache_folder
 from penstock.local.kafka import Kafka
-from penstock.local.orphans import end_orphans
-from penstock.local.ports import choose, free_port
+from penstock.local.orphans import SERVERS, end_orphans
+from penstock.local.ports import Ports
 from penstock.local.postgres import Postgres
 from penstock.local.probes import readyz
 from penstock.local.process import Command, Identity, last_lines, rotate
@@ -27,17 +27,18 @@ from penstock.local.services import (
     Instance,
     ServiceSpec,
     Surroundings,
+    counts,
     environment,
+    instances,
     read_settings,
-    scaled,
-    with_ports,
 )
 from penstock.local.stack import START_SECONDS, STOP_SECONDS, prepare, together
-from penstock.local.state import Lock, ProcessState, StackState, State, usable
+from penstock.local.state import Lock, ProcessState, ScaleRequest, StackState, State, usable
 
 DRAIN_SECONDS = 15.0
 LOG_BYTES = 20 * 1024 * 1024
 _UPKEEP_SECONDS = 2.0
+_SCALE_SECONDS = 0.2
 
 
 class Options(BaseModel):
@@ -60,7 +61,9 @@ class Supervisor:
         self._options = options
         self._caller = caller
         self._children: dict[str, Child] = {}
+        self._ports = Ports()
         self._settings_file = folder / "settings.env"
+        self._around: Surroundings
         self._stop = asyncio.Event()
         self._saved = False
         found = Identity.of(os.getpid())
@@ -89,12 +92,13 @@ class Supervisor:
         before = StackState.read(self.folder)
         if before is not None:
             await asyncio.to_thread(end_orphans, before)
+        await asyncio.to_thread(ScaleRequest.forget, self.folder)
         self._save(state=State.STARTING)
         keeping = asyncio.create_task(self._keep_files())
         reason: str | None = None
         try:
             await self._until_stopped(self._start())
-            await self._stop.wait()
+            await self._until_stopped(self._follow_scale())
         except StackError as error:
             reason = str(error)
             raise
@@ -103,37 +107,38 @@ class Supervisor:
             await self._drain()
             self._save(state=State.FAILED if reason else State.STOPPED, reason=reason)
 
-    async def _until_stopped(self, starting: Coroutine[None, None, None]) -> None:
-        """Start, unless a signal says stop before it is done."""
-        start, stop = asyncio.create_task(starting), asyncio.create_task(self._stop.wait())
-        await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+    async def _until_stopped(self, working: Coroutine[None, None, None]) -> None:
+        """Work, unless a signal says stop before it is done."""
+        work, stop = asyncio.create_task(working), asyncio.create_task(self._stop.wait())
+        await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        if not start.done():
-            start.cancel()
+        if not work.done():
+            work.cancel()
         await asyncio.gather(stop, return_exceptions=True)
-        if start.cancelled() or self._stop.is_set():
-            await asyncio.gather(start, return_exceptions=True)
+        if work.cancelled() or self._stop.is_set():
+            await asyncio.gather(work, return_exceptions=True)
             return
-        start.result()
+        work.result()
 
     async def _start(self) -> None:
         options = self._options
-        instances = scaled(options.services, options.scale)
+        scale = counts(options.services, options.scale)
         settings = await asyncio.to_thread(read_settings, self._settings_file)
         credentials = await asyncio.to_thread(Credentials.load, self.folder)
+        give = self._ports.give
         kafka = Kafka(
-            self.folder / "kafka", choose("kafka", set_port=options.kafka_port, default=9092)
+            self.folder / "kafka", give("kafka", set_port=options.kafka_port, default=9092)
         )
         postgres = Postgres(
-            self.folder / "postgres",
-            choose("postgres", set_port=options.postgres_port, default=5433),
+            self.folder / "postgres", give("postgres", set_port=options.postgres_port, default=5433)
         )
-        ports = {i.name: self._port(i) for i in instances}
+        for spec in options.services:  # also of those that do not run yet: their callers know them
+            set_port = options.api_port if spec.name == "api" else None
+            give(spec.name, set_port=set_port, default=spec.default_port or 0)
         self._save(
             kafka=kafka.bootstrap,
             postgres=f"127.0.0.1:{postgres.port}",
             blobs=str(self.folder / "blobs"),
-            api=f"http://127.0.0.1:{ports['api']}" if "api" in ports else None,
         )
         await together(self._serve("kafka", kafka), self._serve("postgres", postgres))
         await prepare(kafka.bootstrap, postgres.admin_dsn, credentials)
@@ -142,22 +147,48 @@ class Supervisor:
             kafka=kafka.bootstrap,
             postgres_port=postgres.port,
             credentials=credentials,
-            ports=ports,
+            ports=self._ports.given,
             models=cache_folder() / "models",
             caller=self._caller,
             settings=settings,
         )
-        services = [self._service(i, around) for i in with_ports(instances, ports)]
-        for child in services:
-            child.start()
+        self._around = around
+        await self._scale(scale)
+        services = [child for name, child in self._children.items() if name not in SERVERS]
         await asyncio.gather(*(child.is_ready.wait() for child in services))
         self._save(state=State.READY)
 
-    def _port(self, instance: Instance) -> int:
-        if instance.spec.default_port is None:
-            return free_port()
-        set_port = self._options.api_port if instance.name == "api" else None
-        return choose(instance.name, set_port=set_port, default=instance.spec.default_port)
+    async def _follow_scale(self) -> None:
+        """For ever: what `penstock scale` asks for. A request that cannot be read changes nothing,
+        and whoever wrote it sees that nothing changes."""
+        last = self._stack.scale
+        while True:
+            await asyncio.sleep(_SCALE_SECONDS)
+            try:
+                request = await asyncio.to_thread(ScaleRequest.read, self.folder)
+                if request is not None and request.scale != last:
+                    last = request.scale
+                    await self._scale(counts(self._options.services, last))
+            except StackError as error:
+                _log(error)
+                await asyncio.sleep(_UPKEEP_SECONDS)
+
+    async def _scale(self, scale: Mapping[str, int]) -> None:
+        """Start the processes that are missing; stop those that are too many, the last first, each
+        after it has finished what it has in hand."""
+        specs = {spec.name: spec for spec in self._options.services}
+        wanted = [one for name, count in scale.items() for one in instances(specs[name], count)]
+        names = {*SERVERS, *(one.name for one in wanted)}
+        surplus = [name for name in self._children if name not in names]
+        for one in wanted:
+            if one.name not in self._children:
+                self._service(one).start()
+        api = f"http://127.0.0.1:{self._ports.given['api']}" if scale.get("api") else None
+        self._save(scale=dict(scale), api=api)
+        await _stop_all(self._children[name] for name in surplus)
+        for name in surplus:
+            del self._children[name]
+        self._save()
 
     async def _serve(self, name: str, server: Kafka | Postgres) -> None:
         """Start Kafka or Postgres and wait for it; `StackError` when it does not come up."""
@@ -169,16 +200,17 @@ class Supervisor:
             reason = child.state.reason or f"not ready after {START_SECONDS:.0f} s"
             raise StackError(f"{name} does not start ({reason}); the end of {child.log}:\n{words}")
 
-    def _service(self, instance: Instance, around: Surroundings) -> Child:
+    def _service(self, instance: Instance) -> Child:
+        port = self._ports.give(instance.name)
+
         def command() -> Command:
             # Read again before every start: a restart is how a process gets changed settings.
-            now = replace(around, settings=read_settings(self._settings_file))
+            now = replace(self._around, settings=read_settings(self._settings_file))
             return Command(
                 argv=(sys.executable, *instance.spec.argv), env=environment(instance, now)
             )
 
-        ready = partial(readyz, instance.port)
-        return self._child(instance.name, instance.port, command, ready, DRAIN_SECONDS)
+        return self._child(instance.name, port, command, partial(readyz, port), DRAIN_SECONDS)
 
     def _child(
         self,
@@ -203,10 +235,8 @@ class Supervisor:
     async def _drain(self) -> None:
         """Services first, in parallel, then the servers they stand on."""
         self._save(state=State.STOPPING)
-        servers = {"kafka", "postgres"}
-        services = [c for name, c in self._children.items() if name not in servers]
-        await _stop_all(services)
-        await _stop_all(c for name, c in self._children.items() if name in servers)
+        await _stop_all(c for name, c in self._children.items() if name not in SERVERS)
+        await _stop_all(c for name, c in self._children.items() if name in SERVERS)
 
     def _save(self, **changes: object) -> None:
         """A full disk must not stop what runs: the sentence goes to the log, and life goes on."""
