@@ -115,10 +115,10 @@ class Supervisor:
         if not work.done():
             work.cancel()
         await asyncio.gather(stop, return_exceptions=True)
-        if work.cancelled() or self._stop.is_set():
+        if self._stop.is_set():
             await asyncio.gather(work, return_exceptions=True)
             return
-        work.result()
+        work.result()  # a library that cancels it raises here: the stack must not wait for ever
 
     async def _start(self) -> None:
         options = self._options

@@ -101,14 +101,13 @@ async def create_topics(
             if code and for_code(code) is not TopicAlreadyExistsError:
                 why = " ".join(filter(None, message)) or for_code(code).__name__
                 raise PermanentError(f"Kafka refuses the topic {name}: {why}")
-        described = await admin.describe_topics([topic.name for topic in everything])
+        made = {topic.name: topic.num_partitions for topic in plan.missing}
+        there = [topic.name for topic in everything if topic.name not in made]
+        # Of those made just now a broker may not have heard: it describes them without partitions.
+        found = await admin.describe_topics(there) if there else []
+    made |= {topic["topic"]: len(topic["partitions"]) for topic in found}
     await _until_led(
-        settings,
-        [
-            TopicPartition(found["topic"], partition["partition"])
-            for found in described
-            for partition in found["partitions"]
-        ],
+        settings, [TopicPartition(t, n) for t, count in made.items() for n in range(count)]
     )
     return plan
 

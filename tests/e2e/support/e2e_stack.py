@@ -1,0 +1,150 @@
+"""A stack that is up, and what a test needs of it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from penstock.local.credentials import Credentials
+from penstock.local.ports import free_port
+from penstock.local.postgres import ADMIN
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stack that is up, and what a test needs of it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads((self.folder / "stack.json").read_text())
+        return loaded
+
+    @property
+    def api(self) -> str:
+        return str(self.state["api"])
+
+    @property
+    def kafka(self) -> str:
+        return str(self.state["kafka"])
+
+    @property
+    def operator_key(self) -> str:
+        return Credentials.load(self.folder).operator_key
+
+    @property
+    def penstock(self) -> str:
+        """The installed command."""
+        return str(Path(sys.executable).parent / "penstock")
+
+    def command(self, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+        """Run `penstock …` as a user does."""
+        return subprocess.run(
+            [self.penstock, *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.command(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def kill(self, name: str) -> None:
+        """kill -9 a process of the stack."""
+        os.kill(self.pid(name), signal.SIGKILL)
+
+    def pid(self, name: str) -> int:
+        return int(self.state["processes"][name]["pid"])
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """For a while a process and its children do nothing, as if their machine had stalled."""
+        top = psutil.Process(self.pid(name))
+        processes = [top, *top.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[asyncpg.Connection]:
+        """As the superuser, to look into every schema."""
+        password = (self.folder / "postgres" / "password").read_text().strip()
+        host, port = str(self.state["postgres"]).split(":")
+        connection = await asyncpg.connect(
+            host=host, port=int(port), user=ADMIN, password=password, database="penstock"
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def _partitions(self, names: tuple[str, ...]) -> list[TopicPartition]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            described = await admin.describe_topics(list(names) or None)
+        finally:
+            await admin.close()
+        return [
+            TopicPartition(topic["topic"], partition["partition"])
+            for topic in described
+            for partition in topic["partitions"]
+            if not topic["is_internal"]
+        ]
+
+    async def records(self, *names: str) -> list[ConsumerRecord]:
+        """Everything that lies in these topics now; all topics when none is named."""
+        partitions = await self._partitions(names)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            found: list[ConsumerRecord] = []
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+            return found
+        finally:
+            await consumer.stop()
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    cache = {n: v for n, v in os.environ.items() if n in ("PENSTOCK_CACHE", "PENSTOCK_MODELS")}
+    ports = {f"PENSTOCK_{name}_PORT": str(free_port()) for name in ("API", "KAFKA", "POSTGRES")}
+    return {**kept, **cache, **ports, "PENSTOCK_HOME": str(folder), "COLUMNS": "200", **more}
+
+
+async def until(condition: Callable[[], Awaitable[Any]], timeout_s: float = 60) -> Any:
+    """The first true answer of `condition`; asked again and again, for so long."""
+    async with asyncio.timeout(timeout_s):
+        while not (answer := await condition()):
+            await asyncio.sleep(0.1)
+        return answer
