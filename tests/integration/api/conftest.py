@@ -196,7 +196,11 @@ async def running(api: Api) -> AsyncIterator[None]:
 
 def settings_for(servers: Servers, blobs: Path, **more: Any) -> ApiSettings:
     hooks = f"http://127.0.0.1:{HOOK_PORT}/"
-    settings: Json = {"open_on_loopback": True, "webhook_prefixes": hooks} | more
+    nobody = f"http://127.0.0.1:{free_port()}"
+    settings: Json = {
+        "open_on_loopback": True, "webhook_prefixes": hooks, "searcher_url": nobody,
+        "guard_url": nobody,
+    } | more  # fmt: skip
     return ApiSettings(
         kafka=servers.kafka,
         database=SecretStr(servers.dsns["api"]),

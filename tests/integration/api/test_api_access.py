@@ -236,14 +236,6 @@ async def _as_a_request(connection: Any) -> tuple[dict[str, bool], dict[str, Any
     return secured, counts, await connection.execute("UPDATE job SET error = NULL")
 
 
-async def test_services_that_are_away_are_named(world: Any) -> None:
-    """The searcher is not running here: 503, which service, and when to come back."""
-    answer = await world.client.post("/v1/search", json={"query": "q"})
-    assert answer.status_code == 503
-    assert "searcher" in answer.json()["detail"]
-    assert answer.headers["retry-after"] == "1"
-
-
 async def test_health_metrics_and_the_documentation_are_served(world: Any) -> None:
     """The process's own pages are not hidden by the API's."""
     for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):

@@ -194,6 +194,7 @@ async def test_a_question_ends_at_its_deadline(world: Any) -> None:
     job = await world.ask(deadline_s=0.2)
     done = await world.until(job, "failed")
     assert done["error"]["type"] == "expired"
+    assert "the stage admit" in done["error"]["message"], "there it waits"
     await world.say(ANSWER_RELEASED, job, job, answer(final=True))
     other = await world.ask()
     await world.say(ANSWER_RELEASED, other, other, answer(final=True, abstained=True))
@@ -217,6 +218,7 @@ async def test_a_question_from_the_topic_ends_at_its_own_deadline(world: Any, na
     await world.publisher.publish(Publication(JOB_PROGRESSED, name, envelope, body))
     done = await world.until(name, "failed")
     assert (done["kind"], done["error"]["type"]) == ("question", "expired")
+    assert "the stage plan" in done["error"]["message"]
 
 
 async def test_an_answer_and_a_delete_at_the_same_moment_leave_no_quote(

@@ -4,7 +4,7 @@ Everything is written for all jobs of a batch together: a bulk load is one job p
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import asyncpg
 
 from penstock.api.postgres import JOB_CHANNEL, WEBHOOK_CHANNEL, Key, job_signal, notify
 from penstock.api.reports import DOCUMENT_STAGES, QUESTION_STAGES, Kind
-from penstock.api.states import Cause, JobState, Status, Summary, move
+from penstock.api.states import EXPIRED, Cause, JobState, Status, Summary, move
 from penstock.api.views import read_job
 from penstock.common.events import Failure
 
@@ -72,6 +72,8 @@ async def settle(
         status = move(job.status, summary, cause)
         if status.state is JobState.SUCCEEDED:
             progress = all_done(progress)
+        if status.error is EXPIRED:
+            status = replace(status, error=expired_in(progress))
         settled.append(_Settled(job, status, progress))
     await _write(connection, [one for one in settled if one.changed])
     return {(one.job.tenant, one.job.id): one.status for one in settled}
@@ -146,6 +148,15 @@ def count_progress(
         "stages": stages,
         "documents": {"ended": summary.ended, "total": parts},
     }
+
+
+def expired_in(progress: dict[str, Any]) -> Failure:
+    """Names the stage that had not done its part: there one looks for what is away."""
+    for stage, counts in progress["stages"].items():
+        if counts["done"] < counts["total"]:
+            message = f"{EXPIRED.message}: the stage {stage} had not done its part"
+            return Failure(type=EXPIRED.type, message=message)
+    return EXPIRED
 
 
 def all_done(progress: dict[str, Any]) -> dict[str, Any]:

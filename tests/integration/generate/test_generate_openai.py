@@ -1,18 +1,12 @@
-"""A model behind the real protocol: a server on loopback that speaks it, well and badly."""
+"""What is made of a model's answers, good, broken, late or missing, over the real protocol."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse
 
 from penstock.common.events import Passage, PassageRetrieved, TextSpan
 from penstock.common.failures import PermanentError
@@ -20,10 +14,12 @@ from penstock.generate.openai import OpenAIChat
 from penstock.generate.ports import ModelAwayError, Written
 from penstock.generate.prompting import Prompted
 from penstock.generate.settings import GenerateSettings
+from penstock.local.ports import free_port
 
 pytestmark = pytest.mark.connected
 
 KEY = "right-key"
+"""That the `server` of conftest.py takes."""
 GOOD = json.dumps(
     {
         "sentences": [
@@ -41,78 +37,6 @@ EVIDENCE = (
 QUESTION = PassageRetrieved(question="How high is the weir?", passages=EVIDENCE)
 
 
-class ChatServer:
-    """POST /v1/chat/completions; `replies` are used up in order, each a text or a Response."""
-
-    def __init__(self) -> None:
-        self.replies: list[str | Callable[[], Response]] = []
-        self.requests: list[dict[str, Any]] = []
-        self.url = ""
-        self.hold: asyncio.Event | None = None
-        self.broken_after: int | None = None
-
-    async def complete(self, request: Request) -> Response:
-        if request.headers.get("authorization") != f"Bearer {KEY}":
-            return JSONResponse({"error": {"message": "Incorrect API key", "type": "auth"}}, 401)
-        body = await request.json()
-        self.requests.append(body)
-        reply = self.replies.pop(0)
-        if not isinstance(reply, str):
-            return reply()
-        if body.get("stream"):
-            return StreamingResponse(self._chunks(reply), media_type="text/event-stream")
-        return JSONResponse(_completion(reply))
-
-    async def _chunks(self, text: str) -> AsyncIterator[str]:
-        pieces = [text[i : i + 12] for i in range(0, len(text), 12)]
-        for number, piece in enumerate(pieces):
-            if number == self.broken_after:
-                return
-            yield _event({"choices": [{"index": 0, "delta": {"content": piece}}]})
-            if self.hold is not None and number == len(pieces) - 2:
-                await self.hold.wait()
-        yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        yield _event({"choices": [], "usage": _USAGE})
-        yield "data: [DONE]\n\n"
-
-
-_USAGE = {"prompt_tokens": 40, "completion_tokens": 9, "total_tokens": 49}
-_COMMON = {"id": "x", "created": 1, "model": "small"}
-
-
-def _event(part: dict[str, Any]) -> str:
-    return f"data: {json.dumps({**_COMMON, 'object': 'chat.completion.chunk', **part})}\n\n"
-
-
-def _completion(text: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "finish_reason": "stop", "message": message}
-    return {**_COMMON, "object": "chat.completion", "choices": [choice], "usage": _USAGE}
-
-
-@asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[int]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    task = asyncio.create_task(server.serve(sockets=[socket]))
-    try:
-        yield socket.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-        socket.close()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ChatServer]:
-    chat = ChatServer()
-    route = Route("/v1/chat/completions", chat.complete, methods=["POST"])
-    async with serving(Starlette(routes=[route])) as port:
-        chat.url = f"http://127.0.0.1:{port}/v1"
-        yield chat
-
-
 def settings(url: str, *, key: str = KEY, timeout: float = 10.0) -> GenerateSettings:
     return GenerateSettings(
         chat_url=url, chat_model="small", chat_key=SecretStr(key), chat_timeout_s=timeout,
@@ -125,7 +49,7 @@ async def answer(configured: GenerateSettings) -> list[Written]:
         return [piece async for piece in Prompted(chat).write("acme", QUESTION, EVIDENCE)]
 
 
-async def test_an_answer_is_cited_metered_and_checked(server: ChatServer) -> None:
+async def test_an_answer_is_cited_metered_and_checked(server: Any) -> None:
     """The citation quotes the passage; a marker that points nowhere is gone; tokens are counted."""
     server.replies = [GOOD]
     first, second, final = await answer(settings(server.url))
@@ -141,14 +65,14 @@ async def test_an_answer_is_cited_metered_and_checked(server: ChatServer) -> Non
     assert server.requests[0]["response_format"]["type"] == "json_schema"
 
 
-async def test_no_sentences_means_the_model_does_not_know(server: ChatServer) -> None:
+async def test_no_sentences_means_the_model_does_not_know(server: Any) -> None:
     """A model that finds nothing in the passages abstains."""
     server.replies = ['{"sentences": []}']
     (final,) = await answer(settings(server.url))
     assert (final.text, final.abstained) == ("I don't know.", True)
 
 
-async def test_broken_output_is_repaired_once(server: ChatServer) -> None:
+async def test_broken_output_is_repaired_once(server: Any) -> None:
     """The model hears what was wrong and gets one more try; both are paid for."""
     server.replies = ["The weir is four metres high.", f"```json\n{GOOD}\n```"]
     *_, final = await answer(settings(server.url))
@@ -158,14 +82,14 @@ async def test_broken_output_is_repaired_once(server: ChatServer) -> None:
     assert server.requests[1]["messages"][-2]["content"] == "The weir is four metres high."
 
 
-async def test_output_broken_twice_is_a_failure_that_says_so(server: ChatServer) -> None:
+async def test_output_broken_twice_is_a_failure_that_says_so(server: Any) -> None:
     """No answer is made up from what does not parse."""
     server.replies = ["no", "still no"]
     with pytest.raises(PermanentError, match="small did not return the JSON asked for, twice"):
         await answer(settings(server.url))
 
 
-async def test_a_sentence_is_there_while_the_model_still_writes(server: ChatServer) -> None:
+async def test_a_sentence_is_there_while_the_model_still_writes(server: Any) -> None:
     """The first sentence is out before a slow stream has ended."""
     server.replies = [GOOD]
     server.hold = asyncio.Event()
@@ -179,7 +103,7 @@ async def test_a_sentence_is_there_while_the_model_still_writes(server: ChatServ
     assert rest[-1].final
 
 
-async def test_a_silent_model_is_away(server: ChatServer) -> None:
+async def test_a_silent_model_is_away(server: Any) -> None:
     """A stream that hangs is given up and may be tried again."""
     server.replies = [GOOD]
     server.hold = asyncio.Event()
@@ -190,7 +114,7 @@ async def test_a_silent_model_is_away(server: ChatServer) -> None:
         server.hold.set()
 
 
-async def test_a_stream_that_breaks_off_is_no_answer(server: ChatServer) -> None:
+async def test_a_stream_that_breaks_off_is_no_answer(server: Any) -> None:
     """Half an answer never passes for a whole one."""
     server.replies = [GOOD]
     server.broken_after = 6
@@ -198,7 +122,7 @@ async def test_a_stream_that_breaks_off_is_no_answer(server: ChatServer) -> None
         await answer(settings(server.url))
 
 
-async def test_a_busy_model_says_when_to_come_back(server: ChatServer) -> None:
+async def test_a_busy_model_says_when_to_come_back(server: Any) -> None:
     """429 is waited out as long as the endpoint asks."""
     server.replies = [
         lambda: JSONResponse({"error": {"message": "slow"}}, 429, {"Retry-After": "7"})
@@ -208,7 +132,7 @@ async def test_a_busy_model_says_when_to_come_back(server: ChatServer) -> None:
     assert caught.value.retry_after_s == 7.0
 
 
-async def test_a_failing_model_is_tried_again(server: ChatServer) -> None:
+async def test_a_failing_model_is_tried_again(server: Any) -> None:
     """500 is the endpoint's trouble, not the question's."""
     server.replies = [lambda: JSONResponse({"error": {"message": "oops"}}, 500)]
     with pytest.raises(ModelAwayError, match="500"):
@@ -217,7 +141,7 @@ async def test_a_failing_model_is_tried_again(server: ChatServer) -> None:
 
 @pytest.mark.parametrize("status", [400, 422, 500])
 async def test_an_endpoint_of_the_older_form_is_asked_in_that_form(
-    server: ChatServer, status: int
+    server: Any, status: int
 ) -> None:
     """llama-cpp-python refuses `json_schema` (with 500); it gets the schema as it knows it, and
     the detour is made once."""
@@ -234,13 +158,11 @@ async def test_an_endpoint_of_the_older_form_is_asked_in_that_form(
 
 async def test_nobody_listening_is_away() -> None:
     """A model that has not started yet is waited for."""
-    async with serving(Starlette()) as port:
-        pass
     with pytest.raises(ModelAwayError, match="cannot be reached"):
-        await answer(settings(f"http://127.0.0.1:{port}/v1"))
+        await answer(settings(f"http://127.0.0.1:{free_port()}/v1"))
 
 
-async def test_a_wrong_key_is_not_tried_again(server: ChatServer) -> None:
+async def test_a_wrong_key_is_not_tried_again(server: Any) -> None:
     """The operator reads that the endpoint refuses, at once."""
     with pytest.raises(PermanentError, match="401") as caught:
         await answer(settings(server.url, key="wrong"))
