@@ -303,12 +303,13 @@ async def test_records_of_cancelled_jobs_and_unknown_tenants_are_not_worked_on(
         await stage.publisher.publish(
             Publication(
                 topics.JOB_CANCELLED,
-                job,
-                Envelope(id="c", tenant="default", job=job),
+                f"default/{job}",
+                Envelope(id="c", tenant="default", job=job, subject=job),
                 JobCancelled(),
             )
         )
         await until(lambda: ("default", job) in stage.cancelled)
+        assert ("other", job) not in stage.cancelled
         await publish(stage, topic, "cancelled", job=job)
         await stage.publisher.send(topic.name, b"nobody/x", b'{"reason": "stranger"}', [])
         await publish(stage, topic, "mine")

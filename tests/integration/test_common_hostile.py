@@ -6,9 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from penstock.common import unpacking
 from penstock.common.bootstrap.topics import create_topics
 from penstock.common.consumer import Stage
 from penstock.common.envelope import Publication, Record
@@ -102,20 +103,65 @@ class _NoText(str):
         return b"\xff\xfe"
 
 
-async def test_a_header_whose_name_is_no_text_stops_nobody(
+def batch_of(producer: AIOKafkaProducer, compression: int = 0) -> Any:
+    """An empty batch that takes names which are no text, and compresses as it is told."""
+    batch = producer.create_batch()
+    batch._builder = _DefaultRecordBatchBuilderPy(
+        magic=2, compression_type=compression, is_transactional=0, producer_id=-1,
+        producer_epoch=-1, base_sequence=-1, batch_size=256 * MOST,
+    )  # fmt: skip
+    return batch
+
+
+async def letters_of(servers: Servers, topic: Topic[Any], count: int) -> list[ConsumerRecord]:
+    """The dead letters of a topic, once there are so many."""
+    async with AIOKafkaConsumer(
+        topic.dead_letters("g"), bootstrap_servers=servers.kafka, auto_offset_reset="earliest"
+    ) as consumer:
+        async with asyncio.timeout(20):
+            return [await consumer.getone() for _ in range(count)]
+
+
+async def test_a_header_whose_name_is_no_text_costs_its_record_alone(
     servers: Servers, stage: tuple[Stage, Topic[Any], Noting]
 ) -> None:
-    """Its batch ends there; what was before it, and every later batch, is read."""
-    _, _, noting = stage
+    """Nothing beside it in its batch is lost; it lies among the dead letters and can be redriven."""
+    _, topic, noting = stage
     async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
-        batch = producer.create_batch()
-        batch._builder = _DefaultRecordBatchBuilderPy(
-            magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1,
-            base_sequence=-1, batch_size=MOST,
-        )  # fmt: skip
-        for name in ("before", _NoText("x"), "behind"):
-            assert batch.append(
-                key=b"default/x", value=GOOD, timestamp=None, headers=[(name, b"v")]
-            )
+        batch = batch_of(producer)
+        for value, name in ((GOOD, "before"), (b"{}", _NoText("x")), (GOOD, "behind")):
+            headers = [(name, b"v"), ("ce_job", b"j")]
+            assert batch.append(key=b"default/x", value=value, timestamp=None, headers=headers)
+        await good_one_after(servers, stage, batch)
+        assert noting.seen == ["good", "good", "last"]
+        (letter,) = await letters_of(servers, topic, 1)
+        said = dict(letter.headers)
+        assert (said["dlq-reason"], said["dlq-offset"], said["ce_job"]) == (b"invalid", b"1", b"j")
+        assert b"the name of a header, b'\\xff\\xfe', is not UTF-8" in said["dlq-exception"]
+        assert (letter.key, letter.value, said["\\xff\\xfe"]) == (b"default/x", b"{}", b"v")
+        await producer.send_and_wait(
+            topic.retries("g"), letter.value, letter.key, headers=list(letter.headers)
+        )
+        async with asyncio.timeout(20):
+            while len(noting.seen) < 4:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("codec", [unpacking.GZIP, unpacking.LZ4, unpacking.ZSTD])
+async def test_a_batch_that_unpacks_to_far_more_than_was_sent_is_a_dead_letter(
+    servers: Servers, stage: tuple[Stage, Topic[Any], Noting], codec: int
+) -> None:
+    """It is never unpacked whole; the letter says where it lies."""
+    _, topic, noting = stage
+    async with AIOKafkaProducer(
+        bootstrap_servers=servers.kafka, max_batch_size=256 * MOST, max_request_size=4 * MOST
+    ) as producer:
+        batch = batch_of(producer, codec)
+        for value in (GOOD, bytes(3 * unpacking.MOST_UNPACKED)):
+            assert batch.append(key=b"default/x", value=value, timestamp=None, headers=[])
     await good_one_after(servers, stage, batch)
-    assert noting.seen == ["good", "last"]
+    assert noting.seen == ["last"]
+    (letter,) = await letters_of(servers, topic, 1)
+    said = dict(letter.headers)
+    assert (said["dlq-reason"], said["dlq-offset"]) == (b"unreadable", b"1")
+    assert b"unpacks to more than 32 MiB, the limit (offsets 0 to 1 of" in said["dlq-exception"]

@@ -104,7 +104,7 @@ async def test_a_cancelled_job_is_announced_and_stays_cancelled(world: Any, name
     cancelled = await world.client.post(f"/v1/jobs/{job}/cancel")
     assert cancelled.json()["state"] == "cancelled"
     (record,) = await world.of_job(JOB_CANCELLED.name, job)
-    assert record.key.decode() == job
+    assert record.key.decode() == f"default/{job}"
     await world.index(name, job)
     assert (await world.get(f"/v1/jobs/{job}"))["state"] == "cancelled"
 

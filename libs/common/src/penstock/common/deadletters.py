@@ -118,7 +118,7 @@ def letter_headers(
     attempts: int,
 ) -> list[tuple[str, bytes]]:
     """The record's own headers, who it belongs to where they did not say, and what happened."""
-    own = [(name, value) for name, value in raw.headers if not name.startswith(PREFIX)]
+    own = [(_sendable(name), value) for name, value in raw.headers if not name.startswith(PREFIX)]
     texts = {name: (value or b"").decode(errors="replace") for name, value in raw.headers}
     try:
         position = position_of(texts, raw, cluster)
@@ -144,6 +144,11 @@ def letter_headers(
         + [(name, value.encode()) for name, value in identity.items() if name not in texts]
         + [(PREFIX + name, value.encode(errors="replace")) for name, value in happened.items()]
     )
+
+
+def _sendable(name: str) -> str:
+    """No client of Python sends a header whose name is no text: its odd bytes are written out."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _identity(envelope: Envelope) -> dict[str, str]:

@@ -13,6 +13,7 @@ from uuid import uuid4
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
+from penstock.common.batches import UNREADABLE
 from penstock.common.events import Event, Position
 from penstock.common.failures import PermanentError
 from penstock.common.telemetry import current_traceparent, traceparent_of
@@ -133,7 +134,9 @@ def read(
     raw: ConsumerRecord, topic: Topic[Body], *, cluster: str, default_tenant: str
 ) -> Record[Body]:
     """Read a raw record; `PermanentError` says what is wrong with one that cannot be read."""
-    texts = {name: _decode(value or b"", f"header {name}") for name, value in raw.headers}
+    texts = {_utf8(name): _decode(value or b"", f"header {name}") for name, value in raw.headers}
+    if UNREADABLE in texts:
+        raise PermanentError(texts[UNREADABLE], type="unreadable")
     key = _decode(raw.key or b"", "the key")
     names = _names(texts, key, raw, cluster, default_tenant)
     for what, name, most in names.bounded():
@@ -250,6 +253,13 @@ def _body(value: bytes | None, topic: Topic[Body]) -> Body | None:
         where = ".".join(str(part) for part in first["loc"]) or "the value"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise PermanentError(f"{topic.name}: {where}: {first['msg']}{more}") from error
+
+
+def _utf8(name: str) -> str:
+    """Odd bytes in a header's name come as surrogates, see `batches`."""
+    odd = name.encode(errors="surrogateescape")
+    _decode(odd, f"the name of a header, {odd!r},")
+    return name
 
 
 def _decode(value: bytes, what: str) -> str:

@@ -11,12 +11,12 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import RecordMetadata
 
 from penstock.common import batches
-from penstock.common.envelope import Publication, headers, read
+from penstock.common.envelope import Publication, Record, headers, read
 from penstock.common.events import MAX_EVENT_BYTES, CollectionConfigured
 from penstock.common.failures import PermanentError, TransientError
 from penstock.common.settings import KafkaSettings
 from penstock.common.telemetry import PUBLISHED
-from penstock.common.topics import COLLECTION_CONFIGURED, JOB_CANCELLED
+from penstock.common.topics import COLLECTION_CONFIGURED, JOB_CANCELLED, Topic
 
 log = structlog.get_logger()
 
@@ -241,8 +241,8 @@ class TableReader:
         """One record of either table; an unreadable one is logged and left out."""
         try:
             if raw.topic == JOB_CANCELLED.name:
-                cancelled = self._envelope(raw, JOB_CANCELLED)
-                self._cancelled.apply(cancelled[0], (raw.key or b"").decode())
+                cancelled = self._read_record(raw, JOB_CANCELLED).envelope
+                self._cancelled.apply(cancelled.tenant, cancelled.subject)
             else:
                 tenant, name, body = self._collection(raw)
                 self._collections.apply(tenant, name, body)
@@ -251,12 +251,11 @@ class TableReader:
                 "table_record_unreadable", topic=raw.topic, offset=raw.offset, error=str(error)
             )
 
-    def _envelope(self, raw: ConsumerRecord, topic: Any) -> tuple[str, Any]:
-        record = read(raw, topic, cluster="", default_tenant=self._settings.default_tenant)
-        return record.envelope.tenant, record.body
+    def _read_record(self, raw: ConsumerRecord, topic: Topic[Any]) -> Record[Any]:
+        return read(raw, topic, cluster="", default_tenant=self._settings.default_tenant)
 
     def _collection(self, raw: ConsumerRecord) -> tuple[str, str, CollectionConfigured | None]:
         tenant, _, name = (raw.key or b"").decode().partition("/")
         if raw.value is None:
             return tenant, name, None
-        return tenant, name, self._envelope(raw, COLLECTION_CONFIGURED)[1]
+        return tenant, name, self._read_record(raw, COLLECTION_CONFIGURED).body

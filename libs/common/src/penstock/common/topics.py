@@ -135,7 +135,7 @@ _EVERY_PROCESS = (
 """Of the two tables: a stage keeps both, whether or not it asks them."""
 
 JOB_CANCELLED = Topic(
-    "job.cancelled.v1", e.JobCancelled, "api", ("api",), (), "job", partitions=1,
+    "job.cancelled.v1", e.JobCancelled, "api", ("api",), (), "tenant/job", partitions=1,
     retention_ms=DAY_MS, readers=_EVERY_PROCESS,
 )  # fmt: skip
 COLLECTION_CONFIGURED = Topic(

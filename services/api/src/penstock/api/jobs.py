@@ -250,7 +250,8 @@ async def cancel(shared: Resources, caller: Caller, job: str) -> None:
         await settle(connection, locked.values(), Cause.CANCEL)
         body = e.JobCancelled(reason=f"cancelled by {caller.key}")
         envelope = _envelope(caller, new_id(), job, job)
-        await enqueue(connection, Publication(JOB_CANCELLED, job, envelope, body))
+        key = document_key(caller.tenant, job)
+        await enqueue(connection, Publication(JOB_CANCELLED, key, envelope, body))
 
 
 async def find(shared: Resources, caller: Caller, job: str) -> dict[str, Any]:
