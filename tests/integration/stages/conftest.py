@@ -45,12 +45,13 @@ class Doom:
     points: frozenset[Point] = frozenset()
     sent: bool = False
     """Die when the record has been sent (and its offset not committed), not before."""
+    claimed: set[Point] = field(default_factory=set)
     died: set[Point] = field(default_factory=set)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def comes(self, points: Iterable[tuple[str, Topic[Any]]], *, sent: bool) -> None:
         self.points, self.sent = frozenset((name, topic.name) for name, topic in points), sent
-        self.died = set()
+        self.claimed, self.died = set(), set()
 
     def passes(self) -> None:
         self.points = frozenset()
@@ -67,8 +68,7 @@ class Doom:
 
     async def strike(self, point: Point) -> None:
         async with self.changed:
-            if point in self.points:
-                self.died.add(point)
+            self.died.add(point)
             self.changed.notify_all()
         await asyncio.Event().wait()
 
@@ -82,9 +82,11 @@ def doom(monkeypatch: pytest.MonkeyPatch) -> Doom:
         point = made.point(topic, key) if self._source != "test" else None
         if point is None:
             return await send(self, topic, key, *more)
-        if made.sent and point in made.points - made.died:
+        first = point in made.points - made.claimed  # of those that are sent together
+        made.claimed.add(point)
+        if first and made.sent:
             await send(self, topic, key, *more)
-        return await made.strike(point)
+        return await (made.strike(point) if first else asyncio.Event().wait())
 
     monkeypatch.setattr(Publisher, "send", sending)
     return made

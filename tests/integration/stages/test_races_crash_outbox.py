@@ -32,7 +32,10 @@ async def test_what_the_api_accepted_is_published_by_its_next_process(
     async def api() -> AsyncIterator[httpx.AsyncClient]:
         service = Api(settings).service()
         door = httpx.ASGITransport(service.app, client=("127.0.0.1", 1))
-        async with running(service), httpx.AsyncClient(transport=door, base_url="http://127.0.0.1") as c:
+        async with (
+            running(service),
+            httpx.AsyncClient(transport=door, base_url="http://127.0.0.1") as c,
+        ):
             yield c
 
     doom.comes([(name, DOCUMENT_SUBMITTED)], sent=sent)
