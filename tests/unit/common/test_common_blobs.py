@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.common.blobs import BlobStore
-from penstock.common.failures import PermanentError
+from penstock.common.failures import PermanentError, TransientError
 
 
 @pytest.fixture
@@ -39,7 +39,14 @@ async def test_too_large_is_refused_and_leaves_nothing(store: BlobStore, tmp_pat
     with pytest.raises(PermanentError, match="more than 3 bytes") as caught:
         await store.put("acme", "s1", pieces(b"ab", b"cd"), limit=3)
     assert caught.value.type == "too_large"
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert list(tmp_path.glob("blobs/acme/*")) == []
+
+
+async def test_a_disk_that_fails_is_waited_for(store: BlobStore, tmp_path: Path) -> None:
+    """A file where the folder should be is an error that cleaning up meets as well."""
+    (tmp_path / "blobs").write_text("no folder")
+    with pytest.raises(TransientError, match="cannot be written"):
+        await store.put("acme", "s1", b"ab", limit=3)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -55,7 +56,7 @@ class BlobStore:
         except OSError as error:
             raise TransientError(f"the blob store cannot be written: {error}") from error
         finally:
-            await asyncio.to_thread(part.unlink, missing_ok=True)
+            await asyncio.to_thread(_tidy, part)
         return f"{SCHEME}{_part(tenant)}/{_part(submission)}/{digest.hexdigest()}"
 
     async def read(self, ref: str) -> bytes:
@@ -129,6 +130,13 @@ async def _pieces(content: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]
 def _flush(descriptor: int, file: object) -> None:
     file.flush()  # type: ignore[attr-defined]
     os.fsync(descriptor)
+
+
+def _tidy(part: Path) -> None:
+    """What was begun and not finished leaves neither file nor folder."""
+    with suppress(OSError):  # the disk that fails is what the caller is to hear of
+        part.unlink(missing_ok=True)
+    _remove_if_empty(part.parent)
 
 
 def _remove_if_empty(folder: Path) -> None:
