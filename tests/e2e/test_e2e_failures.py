@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from hostile_files import encrypted_pdf
 
 from penstock.client import ApiError, Penstock
 from penstock.common import topics
@@ -194,32 +195,6 @@ async def test_a_parser_that_hangs_costs_its_document_and_nothing_else(
 async def ended_job(penstock: Penstock, job: str) -> Any:
     found = await penstock.job(job)
     return found if found.ended else None
-
-
-def encrypted_pdf() -> bytes:
-    """A PDF whose trailer says that it needs a password (standard handler, revision 2)."""
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] >>",
-        b"<< /Filter /Standard /V 1 /R 2 /P -44 /O <"
-        + b"41" * 32
-        + b"> /U <"
-        + b"42" * 32
-        + b"> >>",
-    ]
-    out = bytearray(b"%PDF-1.4\n")
-    offsets = []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = len(out)
-    out += b"xref\n0 5\n0000000000 65535 f \n"
-    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    identity = b"<" + b"43" * 16 + b">"
-    out += b"trailer\n<< /Size 5 /Root 1 0 R /Encrypt 4 0 R /ID [%s %s] >>\n" % (identity, identity)
-    out += b"startxref\n%d\n%%%%EOF\n" % table
-    return bytes(out)
 
 
 async def test_invalid_json_is_a_dead_letter_that_can_be_seen_redriven_and_dropped(

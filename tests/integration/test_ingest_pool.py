@@ -3,11 +3,10 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator
-from io import BytesIO
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
+from hostile_files import BOMBS, MIB, encrypted_pdf, endless_pdf, greedy_pdf, zip_bomb
 
 from penstock.common.events import ElementKind
 from penstock.common.failures import TransientError
@@ -18,8 +17,6 @@ from penstock.ingest.parsers.longtail import parse_longtail
 from penstock.ingest.pool import Limits, ParsePool
 
 pytestmark = pytest.mark.connected
-
-MIB = 2**20
 
 # A worker whose parser does what a document tells it to: the real loop, limits and protocol.
 HOSTILE = """
@@ -134,55 +131,36 @@ async def pool() -> AsyncIterator[ParsePool]:
         yield opened
 
 
-def zip_bomb(claimed: int | None) -> bytes:
-    """A DOCX whose text unpacks to 640 MiB, or says that it unpacks to less."""
-    file = BytesIO()
-    with (
-        ZipFile(file, "w", ZIP_DEFLATED) as archive,
-        archive.open("word/document.xml", "w") as part,
-    ):
-        for _ in range(640):
-            part.write(b" " * MIB)
-    data = bytearray(file.getvalue())
-    if claimed is not None:
-        directory = data.rindex(b"PK\x01\x02")
-        data[directory + 24 : directory + 28] = claimed.to_bytes(4, "little")
-    return bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("claimed", "reason"), [(None, "too_large"), (1000, "out_of_memory")], ids=["honest", "lying"]
-)
-async def test_a_zip_bomb_is_bounded_even_when_it_lies(
-    pool: ParsePool, claimed: int | None, reason: str
-) -> None:
-    with pytest.raises(Unreadable) as caught:
-        await pool.run(job(zip_bomb(claimed), "bomb.docx"))
-    assert caught.value.type == reason
-
-
-def encrypted_pdf() -> bytes:
-    """A PDF whose trailer names an encryption that no empty password opens."""
-    key = b"<" + b"00" * 32 + b">"
-    objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[]/Count 0>>",
-        b"<</Filter/Standard/V 2/R 3/Length 128/P -4/O" + key + b"/U" + key + b">>",
-    ]
-    body, offsets = b"%PDF-1.4\n", []
-    for number, content in enumerate(objects, 1):
-        offsets.append(len(body))
-        body += b"%d 0 obj%s endobj\n" % (number, content)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    trailer = b"<</Size 4/Root 1 0 R/Encrypt 3 0 R/ID[<00><00>]>>"
-    return b"%sxref\n0 4\n0000000000 65535 f \n%strailer%s\nstartxref\n%d\n%%%%EOF" % (
-        body, table, trailer, len(body),
-    )  # fmt: skip
+@pytest.mark.parametrize("kind", BOMBS)
+async def test_a_zip_bomb_is_bounded_even_when_it_lies(pool: ParsePool, kind: str) -> None:
+    """By what its directory says; where that says less, by what may be read of it, or by memory."""
+    with pytest.raises(Unreadable, match="unpacks to 640 MiB; the limit is 512 MiB") as honest:
+        await pool.run(job(zip_bomb(kind), f"bomb.{kind}"))
+    assert honest.value.type == "too_large"
+    with pytest.raises(Unreadable) as lying:
+        await pool.run(job(zip_bomb(kind, claimed=1000), f"bomb.{kind}"))
+    assert lying.value.type == ("damaged" if kind == "xlsx" else "out_of_memory")
 
 
 async def test_an_encrypted_pdf_says_what_to_do(pool: ParsePool) -> None:
     with pytest.raises(Unreadable, match="protected by a password: remove the protection"):
         await pool.run(job(encrypted_pdf(), "secret.pdf"))
+
+
+async def test_a_small_pdf_that_takes_hours_is_ended_at_the_limit() -> None:
+    """Real: 2 KiB that keep PDFium busy in constant memory; the next document is read as ever."""
+    async with ParsePool.open(1, Limits(seconds=3, memory_bytes=512 * MIB)) as opened:
+        with pytest.raises(Unreadable, match="longer than 3 s") as caught:
+            await opened.run(job(endless_pdf(), "endless.pdf"))
+        assert caught.value.type == "timeout"
+        assert (await opened.run(job(b"Water flows."))).converter == "text"
+
+
+async def test_a_small_pdf_that_takes_gigabytes_is_ended_at_the_limit(pool: ParsePool) -> None:
+    with pytest.raises(Unreadable) as caught:
+        await pool.run(job(greedy_pdf(), "greedy.pdf"))
+    assert caught.value.type in ("crashed", "out_of_memory"), "as the allocator of PDFium ends it"
+    assert (await pool.run(job(b"Water flows."))).converter == "text"
 
 
 async def test_a_stream_that_inflates_without_end_ends_at_the_memory_limit(pool: ParsePool) -> None:

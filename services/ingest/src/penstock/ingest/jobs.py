@@ -20,6 +20,11 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The worker has all that it needs and begins to read: from here on its time counts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Chunked:
     """A document's chunks in batches that fit an event."""
 

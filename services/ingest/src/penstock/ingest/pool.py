@@ -22,7 +22,7 @@ import structlog
 
 from penstock.common.failures import TransientError
 from penstock.ingest.failures import Unreadable
-from penstock.ingest.jobs import Chunked, Failed, Job
+from penstock.ingest.jobs import Chunked, Failed, Job, Started
 
 log = structlog.get_logger()
 
@@ -42,6 +42,8 @@ _ENVIRONMENT = {
     "UNSTRUCTURED_DISABLE_NOTICE": "1",
 }
 _MIB = 1024 * 1024
+START_SECONDS = 60
+"""Within which a worker must be ready to read, its imports and the tokenizer included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +132,29 @@ class _Worker:
         connection = self._ready()
         try:
             connection.send(job)
-            if not connection.poll(self._limits.seconds):
-                self._kill()
-                raise Unreadable(
-                    f"Reading the document took longer than {self._limits.seconds} s, the limit.",
-                    type="timeout",
-                )
-            result: Chunked | Failed = connection.recv()
+            result = self._answer(connection)
         except (EOFError, OSError) as error:
             raise self._ended() from error
         if isinstance(result, Failed) and getattr(result.error, "type", "") == "out_of_memory":
             self._kill()  # what it holds on to is not worth keeping
         return result
+
+    def _answer(self, connection: Connection) -> Chunked | Failed:
+        """A document is not charged with the start of its worker: seconds, where all are busy."""
+        if not connection.poll(START_SECONDS):
+            self._kill()
+            raise TransientError(f"a parse worker was not ready within {START_SECONDS} s")
+        first: Started | Failed = connection.recv()
+        if isinstance(first, Failed):
+            return first
+        if not connection.poll(self._limits.seconds):
+            self._kill()
+            raise Unreadable(
+                f"Reading the document took longer than {self._limits.seconds} s, the limit.",
+                type="timeout",
+            )
+        answer: Chunked | Failed = connection.recv()
+        return answer
 
     def stop(self) -> None:
         """End a call in progress; from any thread."""

@@ -17,7 +17,7 @@ from penstock.common.failures import PermanentError, TransientError
 from penstock.common.privacy import close_to_neighbours
 from penstock.ingest.chunking import batches, chunk, cut_of
 from penstock.ingest.failures import Unreadable
-from penstock.ingest.jobs import Chunked, Failed, Job
+from penstock.ingest.jobs import Chunked, Failed, Job, Started
 from penstock.ingest.parsers import parse
 
 Offsets = Callable[[str], Sequence[tuple[int, int]]]
@@ -64,6 +64,17 @@ def _stretch(text: str, at: int) -> int:
     return (text.rfind("\n", at, end) + 1) or (text.rfind(" ", at, end) + 1) or end
 
 
+def prepare(job: Job) -> Started | Failed:
+    """All that is needed to read any document of its collection; nothing of the document itself."""
+    from penstock.models.tokens import tokenizer
+
+    try:
+        tokenizer(job.model)
+    except (PermanentError, TransientError) as error:
+        return Failed(error)
+    return Started()
+
+
 def answer(job: Job) -> Chunked | Failed:
     """The one place where anything at all may be raised: a parser has met a foreign file."""
     try:
@@ -94,9 +105,12 @@ def main(descriptor: int, seconds: int, memory: int) -> None:
         while True:
             try:
                 job = connection.recv()
-                signal.alarm(seconds + 5)
-                connection.send(answer(job))
-                signal.alarm(0)
+                ready = prepare(job)
+                connection.send(ready)
+                if isinstance(ready, Started):
+                    signal.alarm(seconds + 5)
+                    connection.send(answer(job))
+                    signal.alarm(0)
             except (EOFError, ConnectionError):
                 return
 
