@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from penstock.client.errors import UnreachableError
@@ -89,17 +89,14 @@ class TopicPublisher:
 
     async def _connect(self) -> None:
         await self._publisher.start()
-        names = [topics.JOB_PROGRESSED.name, *_OUTCOMES]
         self._consumer = AIOKafkaConsumer(
-            **connection(self._settings), group_id=None, enable_auto_commit=False
+            *(topics.JOB_PROGRESSED.name, *_OUTCOMES),
+            **connection(self._settings),
+            group_id=None,
+            enable_auto_commit=False,
         )
         await self._consumer.start()
-        partitions = [
-            TopicPartition(name, number)
-            for name in names
-            for number in range(topics.BY_NAME[name].partitions)
-        ]
-        self._consumer.assign(partitions)
+        partitions = self._consumer.assignment()  # all there are: an operator may have added some
         await self._consumer.seek_to_end(*partitions)
         for partition in partitions:
             await self._consumer.position(partition)
