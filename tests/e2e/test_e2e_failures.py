@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
 import pytest
 from hostile_files import encrypted_pdf
 
@@ -20,111 +18,6 @@ from penstock.common.kafka import Publisher
 from penstock.common.settings import KafkaSettings
 
 pytestmark = pytest.mark.connected
-
-PROCESSES = (
-    "api", "ingest", "guard-documents", "embed", "indexer", "searcher", "answerer",
-    "guard-dialogue",
-)  # fmt: skip
-
-
-def text_of(document: str) -> str:
-    """Several chunks, each naming the document."""
-    sections = [
-        f"## Part {n} of {document}\n\n" + f"Sentence {n} of {document} says something. " * 40
-        for n in range(3)
-    ]
-    return f"# {document}\n\n" + "\n\n".join(sections)
-
-
-async def publish(stack: Any, prefix: str, count: int) -> list[str]:
-    """Publish `count` documents; their jobs are called as they are."""
-    names = [f"{prefix}-{n}" for n in range(count)]
-    publisher = Publisher("test", KafkaSettings(kafka=stack.kafka))
-    await publisher.start()
-    try:
-        await publisher.publish(
-            *(
-                Publication(
-                    topics.DOCUMENT_SUBMITTED,
-                    f"default/{name}",
-                    Envelope(id=name, tenant="default", job=name, subject=name),
-                    DocumentSubmitted(text=text_of(name)),
-                )
-                for name in names
-            )
-        )
-    finally:
-        await publisher.stop()
-    return names
-
-
-async def indexed(stack: Any, prefix: str) -> Counter[str]:
-    """Chunks in the index per document."""
-    async with stack.database() as db:
-        rows = await db.fetch(
-            "SELECT document, count(*) AS n FROM retrieve.chunk WHERE document LIKE $1 || '%'"
-            " GROUP BY document",
-            prefix,
-        )
-    return Counter({row["document"]: row["n"] for row in rows})
-
-
-async def jobs_ended(penstock: Penstock, names: list[str]) -> dict[str, str] | None:
-    states = {}
-    for name in names:
-        try:
-            job = await penstock.job(name)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None  # nothing has been heard of it yet
-        if not job.ended:
-            return None
-        states[name] = job.state
-    return states
-
-
-@pytest.mark.timeout(600)
-async def test_kill_9_of_every_process_in_the_middle_of_a_load(
-    stack: Any, penstock: Penstock, until: Callable[..., Any]
-) -> None:
-    """At the end every document is searchable exactly once, every job ended, the lag is zero."""
-    clean = await publish(stack, f"clean-{uuid4().hex[:6]}", 1)
-    await until(lambda: jobs_ended(penstock, clean))
-    expected = (await indexed(stack, clean[0]))[clean[0]]
-    assert expected >= 3
-
-    prefix = f"killed-{uuid4().hex[:6]}"
-    names = await publish(stack, prefix, 100)
-    for number, process in enumerate(PROCESSES, 1):
-        done = 100 * number // (len(PROCESSES) + 2)
-
-        async def far_enough(wanted: int = done) -> bool:
-            return len(await indexed(stack, prefix)) >= wanted
-
-        await until(far_enough, 120)
-        stack.kill(process)
-
-    async def all_back() -> bool:
-        states = stack.state["processes"]
-        return all(states[name]["state"] == "ready" for name in PROCESSES)
-
-    await until(all_back, 120)
-
-    async def all_indexed() -> bool:
-        return len(await indexed(stack, prefix)) == 100
-
-    await until(all_indexed, 240)
-    states = await until(lambda: jobs_ended(penstock, names), 120)
-    assert set(states.values()) == {"succeeded"}
-    assert set((await indexed(stack, prefix)).values()) == {expected}
-
-    async def no_lag() -> bool:
-        status = await asyncio.to_thread(stack.json, "status")
-        return all(not p.get("lag") for p in status["processes"])
-
-    await until(no_lag, 60)
-    assert [letter async for letter in penstock.dead_letters() if prefix in str(letter)] == []
 
 
 async def test_bad_input_ends_with_a_sentence_and_its_neighbours_arrive(
@@ -178,8 +71,8 @@ async def test_a_parser_that_hangs_costs_its_document_and_nothing_else(
         [{"id": warm, "text": "Workers are started when needed."}]
     )
     assert (await penstock.wait(job.id)).state == "succeeded"
-    service = psutil.Process(stack.pid("ingest"))
-    workers = service.children()
+    services = stack.instances("ingest")
+    workers = [worker for service in services for worker in service.children()]
     assert workers
     for worker in workers:
         worker.suspend()
@@ -189,7 +82,7 @@ async def test_a_parser_that_hangs_costs_its_document_and_nothing_else(
     assert "longer than 8 s" in ended.error.message
     after = await penstock.submit_documents([{"id": f"after-{warm}", "text": "Read as ever."}])
     assert (await penstock.wait(after.id)).state == "succeeded"
-    assert stack.pid("ingest") == service.pid
+    assert stack.instances("ingest") == services
 
 
 async def ended_job(penstock: Penstock, job: str) -> Any:

@@ -20,8 +20,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from penstock.local.credentials import Credentials
 from penstock.local.ports import free_port
 from penstock.local.postgres import ADMIN
+from penstock.local.services import SERVICES as SERVICE_SPECS
+from penstock.local.services import service_of
 
 ROOT = Path(__file__).parents[3]
+SERVICES = tuple(spec.name for spec in SERVICE_SPECS)
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,38 @@ class Running:
         """kill -9 a process of the stack."""
         os.kill(self.pid(name), signal.SIGKILL)
 
+    def terminate(self, name: str) -> None:
+        """Ask a process to stop in order, as an orchestrator does; it is started again."""
+        number = signal.SIGINT if name == "postgres" else signal.SIGTERM
+        os.kill(self.pid(name), number)
+
+    async def ready_again(self, *, after: int) -> None:
+        """Return when processes have been started anew so many times, and all are ready."""
+
+        async def ready() -> bool:
+            processes = self.state["processes"].values()
+            anew = sum(process["restarts"] for process in processes)
+            return anew >= after and all(process["state"] == "ready" for process in processes)
+
+        await until(ready, 120)
+
+    @property
+    def restarts(self) -> int:
+        return sum(process["restarts"] for process in self.state["processes"].values())
+
     def pid(self, name: str) -> int:
         return int(self.state["processes"][name]["pid"])
 
+    def instances(self, service: str) -> list[psutil.Process]:
+        """Every process of a service: `embed`, `embed-2` …"""
+        processes = self.state["processes"]
+        return [psutil.Process(self.pid(n)) for n in processes if service_of(n) == service]
+
     @contextmanager
-    def stopped(self, name: str) -> Iterator[None]:
-        """For a while a process and its children do nothing, as if their machine had stalled."""
-        top = psutil.Process(self.pid(name))
-        processes = [top, *top.children(recursive=True)]
+    def stopped(self, service: str) -> Iterator[None]:
+        """For a while its processes and their children do nothing, as if the machine had stalled."""
+        tops = self.instances(service)
+        processes = [*tops, *(child for top in tops for child in top.children(recursive=True))]
         for process in processes:
             process.suspend()
         try:

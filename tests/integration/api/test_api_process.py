@@ -19,7 +19,8 @@ pytestmark = pytest.mark.connected
 async def test_it_starts_opens_for_the_operators_key_and_stops_in_order(
     servers: Servers, tmp_path: Path
 ) -> None:
-    """Not open without a key; a stream that is being followed does not hold up the stop."""
+    """Not open without a key. A stream that is followed and a request that waits do not hold up
+    the stop, nor are they cut off: they end with what there is."""
     port, secret = free_port(), "k" * 40
     environment = os.environ | {
         "PENSTOCK_KAFKA": servers.kafka,
@@ -28,7 +29,7 @@ async def test_it_starts_opens_for_the_operators_key_and_stops_in_order(
         "PENSTOCK_PORT": str(port),
         "PENSTOCK_BLOBS": str(tmp_path / "blobs"),
         "PENSTOCK_OPERATOR_KEY": f"pk_first_{secret}",
-        "PENSTOCK_GRACE_S": "2",
+        "PENSTOCK_GRACE_S": "60",
     }
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -42,12 +43,17 @@ async def test_it_starts_opens_for_the_operators_key_and_stops_in_order(
             client.headers["authorization"] = f"Bearer pk_first_{secret}"
             made = await client.post("/v1/questions", json={"question": "q"})
             assert made.status_code == 202, made.text
-            events = f"/v1/jobs/{made.json()['id']}/events"
-            async with client.stream("GET", events) as stream:
+            job = f"/v1/jobs/{made.json()['id']}"
+            waiting = asyncio.create_task(
+                client.get(job, headers={"Prefer": "wait=55"}, timeout=60), name="waiting"
+            )
+            async with client.stream("GET", f"{job}/events") as stream:
                 assert stream.status_code == 200
                 process.send_signal(signal.SIGTERM)
-                async with asyncio.timeout(15):
-                    await process.wait()
+                assert b"end" not in await stream.aread()
+            assert (await waiting).json()["state"] in ("accepted", "running")
+            async with asyncio.timeout(15):
+                await process.wait()
         assert process.returncode in (0, -signal.SIGTERM), log.read_text()
         assert b"service_failed" not in log.read_bytes()
     finally:

@@ -1,6 +1,7 @@
 """The shell of every process: HTTP for health and doors, the stage behind it, an orderly stop."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -31,6 +32,7 @@ class Service:
         routes: its doors beside health and metrics.
         resources: opened before the stage starts, closed after it has drained.
         ready: None when it can work, else the reason; asked by `/readyz`.
+        stopping: called when a stop begins, to end the requests that would go on for long.
 
     A process without doors is not ready while records wait for a dependency: a rollout that cannot
     reach it stops. One with doors goes on serving what it can.
@@ -45,12 +47,14 @@ class Service:
         routes: Sequence[BaseRoute] = (),
         resources: Callable[[], AbstractAsyncContextManager[None]] | None = None,
         ready: Callable[[], Awaitable[str | None]] | None = None,
+        stopping: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.settings = settings
         self._stage = stage
         self._resources = resources
         self._ready = ready
+        self.stopping = stopping
         self._has_doors = bool(routes)
         self._started = False
         self.failed = False
@@ -128,12 +132,25 @@ async def _metrics(_: Request) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
+class _Server(uvicorn.Server):
+    """It waits for requests in flight before the lifespan ends: who follows a stream would hold up
+    the stop, and what the process has in hand would get none of the grace."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
+
+
 def run(service: Service) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when all is closed."""
     close_to_neighbours()
     settings = service.settings
     logging.configure(service.name, settings.log_level)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             service.app,
             host=settings.host,
@@ -142,7 +159,8 @@ def run(service: Service) -> None:
             access_log=False,
             lifespan="on",
             timeout_graceful_shutdown=max(1, int(settings.grace_s)),
-        )
+        ),
+        service.stopping,
     )
     service.on_failure = partial(setattr, server, "should_exit", True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

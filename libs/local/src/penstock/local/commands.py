@@ -184,13 +184,13 @@ def _print(found: Report) -> None:
     console.print(f"{found.state}" + (f": {found.reason}" if found.reason else ""))
     console.print(f"api {found.api}   kafka {found.kafka}   postgres {found.postgres}")
     table = Table(box=None, pad_edge=False)
-    for title in ("process", "state", "pid", "memory", "up", "restarts", "lag", "reason"):
-        right = title in ("pid", "memory", "up", "restarts", "lag")
+    for title in ("process", "state", "pid", "port", "memory", "up", "restarts", "lag", "reason"):
+        right = title in ("pid", "port", "memory", "up", "restarts", "lag")
         table.add_column(title, justify="right" if right else "left")
     for one in found.processes:
         colour = _COLOURS.get(one.state, "yellow")
         table.add_row(
-            *(one.name, f"[{colour}]{one.state}[/{colour}]", _text(one.pid)),
+            *(one.name, f"[{colour}]{one.state}[/{colour}]", _text(one.pid), str(one.port)),
             *(_text(one.memory_mb, " MB"), _text(one.uptime_s, " s"), str(one.restarts)),
             *(_text(one.lag), one.reason or ""),
         )

@@ -21,6 +21,7 @@ class ProcessReport:
     name: str
     state: State
     pid: int | None
+    port: int
     memory_mb: int | None
     """Resident, with the processes it started; shared pages count once for each."""
     uptime_s: int | None
@@ -92,6 +93,7 @@ async def _process(name: str, recorded: ProcessState, lags: dict[str, int]) -> P
         name=name,
         state=state,
         pid=running.pid if running else None,
+        port=recorded.port,
         memory_mb=await asyncio.to_thread(memory_mb, running) if running else None,
         uptime_s=int(time.time() - recorded.started) if running else None,
         restarts=recorded.restarts,

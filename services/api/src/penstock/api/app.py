@@ -77,7 +77,14 @@ class Api:
             routes=[Mount("/", app=self.app)],
             resources=self.resources,
             ready=partial(answers, self.settings.database.get_secret_value()),
+            stopping=self._stopping,
         )
+
+    def _stopping(self) -> None:
+        """Those who wait for a job or follow it are told what there is, and come again."""
+        shared: Resources | None = getattr(self.app.state, "resources", None)
+        if shared is not None:
+            shared.signals.stop()
 
     @asynccontextmanager
     async def resources(self) -> AsyncIterator[None]:

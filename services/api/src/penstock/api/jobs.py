@@ -273,13 +273,13 @@ async def find(shared: Resources, caller: Caller, job: str) -> dict[str, Any]:
 
 
 async def wait(shared: Resources, caller: Caller, job: str, seconds: float) -> dict[str, Any]:
-    """The job, once it has ended or the time is over."""
+    """The job, once it has ended or the time is over, or this process stops."""
     until = time.monotonic() + seconds
     with shared.signals.listen(job_signal(caller.tenant, job)) as woken:
         while True:
             found = await find(shared, caller, job)
             left = until - time.monotonic()
-            if JobState(found["state"]).final or left <= 0:
+            if JobState(found["state"]).final or left <= 0 or shared.signals.stopping:
                 return found
             # Once a second without news too: the listening connection may have been away.
             await woken.wait(min(left, 1.0))

@@ -42,6 +42,12 @@ class Signals:
         self._dsn = dsn
         self._waiting: dict[str, set[Woken]] = {}
         self.connected = asyncio.Event()
+        self.stopping = False
+        """Nobody is to wait any longer: each says what it knows, and the client asks again."""
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._wake_all()
 
     @contextmanager
     def listen(self, name: str) -> Iterator[Woken]:

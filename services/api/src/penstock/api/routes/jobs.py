@@ -109,13 +109,13 @@ async def _events(
     request: Request, shared: Resources, caller: Caller, job: str, last: int
 ) -> AsyncIterator[bytes]:
     """
-    Events beyond `last`, until the job has ended or the key is revoked.
+    Events beyond `last`, until the job has ended, the key is revoked or this process stops.
 
     A client that resumes after the last of them gets nothing more, and the stream ends.
     """
     with shared.signals.listen(job_signal(caller.tenant, job)) as woken:
         quiet = 0.0
-        while not await request.is_disconnected():
+        while not (shared.signals.stopping or await request.is_disconnected()):
             rows, final = await _news(shared, caller, job, last)
             for row in rows:
                 last = row["id"]
