@@ -150,28 +150,36 @@ class Penstock:
 
     async def wait(self, job_id: str, *, timeout_s: float = 300.0) -> Job:
         """
-        Follow the job's events until it ends.
+        Follow the job's events until it has ended; one that was redriven ends once more.
 
         Raises:
             TimeoutError: it has not ended in `timeout_s` seconds.
         """
         async with asyncio.timeout(timeout_s):
-            async for event in self.job_events(job_id):
-                if event.event == "end":
-                    break
-        return await self.job(job_id)
+            while True:
+                async for _ in self.job_events(job_id):
+                    pass
+                job = await self.job(job_id)
+                if job.ended:
+                    return job
 
     async def job_events(self, job_id: str) -> AsyncIterator[Event]:
-        """Progress, released sentences, retractions and the end; resumes where a stream broke."""
+        """
+        Progress, released sentences, retractions and the end; resumes where a stream broke.
+
+        A job that was redriven has an end for each attempt: the last event is the one that counts.
+        """
         last: str | None = None
+        ended = False
         while True:
             headers = {"Last-Event-ID": last} if last else {}
             try:
                 async for event in self._stream(f"{_path('jobs', job_id)}/events", headers):
                     last = event.id or last
+                    ended = event.event == "end"
                     yield event
-                    if event.event == "end":
-                        return
+                if ended:
+                    return
             except httpx.TransportError:
                 await asyncio.sleep(0.5)
 
