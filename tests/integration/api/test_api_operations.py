@@ -127,6 +127,15 @@ async def test_a_dead_letter_fails_its_job_and_a_redrive_runs_it_again(
 
     listed = {d["id"]: d for d in (await world.get("/v1/dead-letters"))["dead_letters"]}
     assert listed[letter]["document_id"] == name
+    for topic, there in (
+        ("document.cleared.v1", True),
+        ("document.cleared.v1.embed.dlq", True),
+        ("document.embedded.v1", False),
+    ):
+        some = (await world.get("/v1/dead-letters", params={"topic": topic}))["dead_letters"]
+        assert (letter in {d["id"] for d in some}) is there
+    unknown = await world.client.get("/v1/dead-letters", params={"topic": "no.such.topic"})
+    assert unknown.status_code == 422
     shown = await world.get(f"/v1/dead-letters/{letter}")
     assert (shown["job"], shown["reason"], shown["decision"]) == (job, "invalid", None)
 

@@ -113,11 +113,14 @@ async def first(items: Any, limit: int) -> list[Any]:
 
 
 def pick(*names: str) -> dict[str, Callable[[Any], Any]]:
-    """Columns that read a field of the same name, from a mapping or a model."""
+    """Columns that read a field of the same name, from a mapping or a model.
+
+    The field has to be there: a column that is always empty would look like an answer.
+    """
 
     def reader(name: str) -> Callable[[Any], Any]:
         def read(item: Any) -> Any:
-            return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
+            return item[name] if isinstance(item, Mapping) else getattr(item, name)
 
         return read
 

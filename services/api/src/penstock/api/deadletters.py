@@ -149,9 +149,11 @@ class DeadLetterReader:
             await self._consumer.stop()
             self._consumer = None
 
-    async def page(self, tenant: str | None, after: Place | None, limit: int) -> Page:
+    async def page(
+        self, tenant: str | None, after: Place | None, limit: int, names: Sequence[str]
+    ) -> Page:
         """
-        The tenant's next dead letters (None: everybody's) beyond `after`.
+        The tenant's next dead letters (None: everybody's) in these topics beyond `after`.
 
         Raises:
             TransientError: the brokers are away.
@@ -159,7 +161,7 @@ class DeadLetterReader:
         found: list[DeadLetterRecord] = []
         looked_at = 0
         async with self._reading() as consumer:
-            for partition, first, end in await self._waiting(consumer, sorted(ALL)):
+            for partition, first, end in await self._waiting(consumer, names):
                 here = (partition.topic, partition.partition)
                 if after is not None and here < after[:2]:
                     continue

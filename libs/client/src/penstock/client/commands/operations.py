@@ -64,9 +64,9 @@ def list_dead_letters(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Records that could not be handled, newest first."""
+    """Records that could not be handled, by topic, in each the oldest first."""
     found = with_client(lambda p: first(p.dead_letters(topic=topic), limit))
-    rows(found, pick("id", "tenant", "job", "reason", "exception", "state"), as_json=as_json)
+    rows(found, pick("id", "tenant", "job", "reason", "message"), as_json=as_json)
 
 
 @dlq.command("show")

@@ -25,16 +25,21 @@ Shared = Annotated[Resources, Depends(resources)]
 async def list_dead_letters(
     caller: Operator,
     shared: Shared,
+    topic: str | None = None,
     cursor_: Annotated[str | None, Query(alias="cursor")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_PER_PAGE)] = 50,
 ) -> Response:
     """The tenant's dead letters (a global operator's: everybody's) about which nothing was decided.
 
+    By topic, in each the oldest first. `topic`: one of dead letters, or one that they come from.
     A page may be short and still have a `next`: a bounded number of records is looked at.
     """
     after = read_cursor(cursor_, str, int, int)
     page = await shared.dead_letters.page(
-        _tenant(caller), (after[0], after[1], after[2]) if after else None, limit
+        _tenant(caller),
+        (after[0], after[1], after[2]) if after else None,
+        limit,
+        _named(topic),
     )
     decided = await _decisions(shared, page.records)
     shown = [letter.view() for letter in page.records if letter.place not in decided]
@@ -87,6 +92,14 @@ async def _run_again(connection: Any, letter: DeadLetterRecord) -> Status | None
         documents = await lock_documents(connection, [(letter.tenant, letter.document)])
         await save_documents(connection, [d.resumed() for d in documents.values()])
     return status
+
+
+def _named(topic: str | None) -> list[str]:
+    """The topics of dead letters that are meant."""
+    names = sorted(name for name, (of, _) in ALL.items() if topic in (None, name, of.name))
+    if not names:
+        raise Problem("invalid", f"topic: there are no dead letters of a topic {topic!r}")
+    return names
 
 
 def _tenant(caller: Caller) -> str | None:
