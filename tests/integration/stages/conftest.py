@@ -46,6 +46,8 @@ class Doom:
     sent: bool = False
     """Die when the record has been sent (and its offset not committed), not before."""
     claimed: set[Point] = field(default_factory=set)
+    dead: set[tuple[str, str]] = field(default_factory=set)
+    """Processes, and the name about which each says nothing any more."""
     died: set[Point] = field(default_factory=set)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -55,16 +57,19 @@ class Doom:
 
     def passes(self) -> None:
         self.points = frozenset()
+        self.dead = set()
 
     async def everywhere(self) -> None:
         """Returns when it has come to every point."""
         async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(lambda: self.died == self.points)
 
-    def point(self, topic: str, key: bytes | None) -> Point | None:
+    def point(self, source: str, topic: str, key: bytes | None) -> Point | None:
+        """Where this process is dying, or has died; None: it lives."""
         name = (key or b"").decode().rpartition("/")[2]
-        dead = any(name == struck for struck, _ in self.died) and self.points
-        return (name, topic) if dead or (name, topic) in self.points else None
+        if (name, topic) in self.points:
+            self.dead.add((source, name))
+        return (name, topic) if (source, name) in self.dead else None
 
     async def strike(self, point: Point) -> None:
         async with self.changed:
@@ -79,7 +84,7 @@ def doom(monkeypatch: pytest.MonkeyPatch) -> Doom:
     made, send = Doom(), Publisher.send
 
     async def sending(self: Publisher, topic: str, key: bytes | None, *more: Any) -> Any:
-        point = made.point(topic, key) if self._source != "test" else None
+        point = made.point(self._source, topic, key) if self._source != "test" else None
         if point is None:
             return await send(self, topic, key, *more)
         first = point in made.points - made.claimed  # of those that are sent together
