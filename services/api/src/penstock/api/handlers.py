@@ -4,12 +4,12 @@ Reports are kept under unique keys, documents fold by version, events for follow
 that comes once: a redelivered record finds everything as it would make it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.api import answers, ledger, removals, reports
 from penstock.api.documents import Document
-from penstock.api.postgres import lock_documents, no_flush, save_documents
+from penstock.api.postgres import Key, lock_documents, no_flush, save_documents
 from penstock.api.reports import Kind, Report
 from penstock.common import events as e
 from penstock.common.consumer import Stage
@@ -30,6 +30,7 @@ from penstock.common.topics import (
 )
 
 BATCH = 256
+_AWAITED = (ANSWER_RELEASED, ANSWER_WITHHELD, QUESTION_REFUSED)
 GROUP = "api"
 Nothing = Sequence[Publication[Any]]
 Fold = Callable[[Document, Record[Any]], Document]
@@ -39,8 +40,11 @@ class Handlers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def subscribe(self, stage: Stage) -> None:
-        """Facts about finished work are handled for cancelled jobs too."""
+    def subscribe(self, prompt: Stage, patient: Stage) -> None:
+        """Facts about finished work are handled for cancelled jobs too.
+
+        Answers are waited for by somebody; the rest is worth more together than at once.
+        """
         on: Sequence[tuple[Topic[Any], Callable[..., Awaitable[Nothing]]]] = (
             (JOB_PROGRESSED, self.progressed),
             (DOCUMENT_INDEXED, self.indexed),
@@ -54,6 +58,7 @@ class Handlers:
             (QUESTION_REFUSED, self.refused),
         )
         for topic, handler in on:
+            stage = prompt if topic in _AWAITED else patient
             stage.on(topic, handler, batch=BATCH, cancellable=False)
 
     async def progressed(self, records: Sequence[Record[e.JobProgressed]]) -> Nothing:
@@ -92,10 +97,11 @@ class Handlers:
         async with self._database.transaction() as connection:
             await ledger.lock(connection, about)
             documents = await lock_documents(connection, map(_document_key, records))
+            before = dict(documents)
             for record in records:
                 key = _document_key(record)
                 documents[key] = documents[key].removed(record.value)
-            await save_documents(connection, list(documents.values()))
+            await save_documents(connection, _changed(before, documents))
             for record in records:
                 await removals.begin(connection, record)
             ended = await removals.completed(connection, records)
@@ -152,22 +158,23 @@ class Handlers:
     ) -> None:
         """Report to the jobs, and fold the events into their documents."""
         about = [reader(record) for record in records]
-        of_documents = [
-            (record, (report.tenant, report.document))
-            for record, report in zip(records, about, strict=True)
-            if report.kind is not Kind.QUESTION and _touches(record)
-        ]
         async with self._database.transaction() as connection:
             if all(report.step for report in about):
                 await no_flush(connection)  # a count for the eye; outcomes are flushed
             await ledger.apply(connection, about)
+            made_good = await ledger.redriven(connection, about)
+            of_documents = [
+                (record, (report.tenant, report.document))
+                for record, report in zip(records, about, strict=True)
+                if report.kind is not Kind.QUESTION and _touches(record)
+                and not (report.letter and report.letter.place in made_good)
+            ]  # fmt: skip
             if of_documents:
                 documents = await lock_documents(connection, (key for _, key in of_documents))
                 before = dict(documents)
                 for record, key in of_documents:
                     documents[key] = fold(documents[key], record)
-                changed = [d for key, d in documents.items() if d != before[key]]
-                await save_documents(connection, changed)
+                await save_documents(connection, _changed(before, documents))
 
 
 def _touches(record: Record[Any]) -> bool:
@@ -199,6 +206,10 @@ def _reached(
     return document.at(
         body.version, state, collection=body.collection, position=body.position, error=error
     )
+
+
+def _changed(before: Mapping[Key, Document], after: Mapping[Key, Document]) -> list[Document]:
+    return [document for key, document in after.items() if document != before[key]]
 
 
 def _document_key(record: Record[Any]) -> tuple[str, str]:
