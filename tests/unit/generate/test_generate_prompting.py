@@ -11,6 +11,7 @@ from penstock.generate.prompting import (
     AnswerSentence,
     Citations,
     SentenceReader,
+    Shown,
     prompt,
 )
 
@@ -36,7 +37,7 @@ def test_sentences_leave_before_the_model_has_finished() -> None:
 
 def test_a_citation_quotes_the_sentence_it_rests_on() -> None:
     """The quote is the document's own text at the span given."""
-    written = Citations(PASSAGES).written(
+    written = Citations([Shown(passage) for passage in PASSAGES]).written(
         AnswerSentence(text="It has nine gates.", passages=[1]), "m"
     )
     (citation,) = written.citations
@@ -46,7 +47,7 @@ def test_a_citation_quotes_the_sentence_it_rests_on() -> None:
 
 def test_a_marker_that_points_nowhere_is_removed() -> None:
     """Neither a number out of range nor one written into the text survives."""
-    written = Citations(PASSAGES).written(
+    written = Citations([Shown(passage) for passage in PASSAGES]).written(
         AnswerSentence(text="Nine gates [7].", passages=[7, 0]), "m"
     )
     assert written.text == "Nine gates."
@@ -55,7 +56,7 @@ def test_a_marker_that_points_nowhere_is_removed() -> None:
 
 def test_a_miscounted_passage_does_not_cost_the_citation() -> None:
     """Small models name the wrong number: the passage that says the sentence is cited instead."""
-    written = Citations(PASSAGES).written(
+    written = Citations([Shown(passage) for passage in PASSAGES]).written(
         AnswerSentence(text="Boats pay 4 EUR.", passages=[1]), "m"
     )
     assert [citation.chunk_id for citation in written.citations] == ["b"]
@@ -63,7 +64,7 @@ def test_a_miscounted_passage_does_not_cost_the_citation() -> None:
 
 def test_a_passage_that_says_it_in_other_words_stays_cited() -> None:
     """The number is only corrected where another passage is clearly the one that was read."""
-    written = Citations(PASSAGES).written(
+    written = Citations([Shown(passage) for passage in PASSAGES]).written(
         AnswerSentence(text="The lock is old, boats think.", passages=[1]), "m"
     )
     assert [citation.chunk_id for citation in written.citations] == ["a"]
@@ -79,7 +80,7 @@ def test_the_last_word_to_the_model_is_that_it_may_know_nothing() -> None:
 
 def test_the_same_quote_keeps_its_number() -> None:
     """Two sentences from one place carry one marker."""
-    cited = Citations(PASSAGES)
+    cited = Citations([Shown(passage) for passage in PASSAGES])
     texts = [
         cited.written(AnswerSentence(text=text, passages=[number]), "m").text
         for text, number in (("Nine gates.", 1), ("Boats pay.", 2), ("Gates: nine.", 1))

@@ -88,6 +88,12 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def statements(self) -> AsyncIterator[asyncpg.Connection]:
+        """As `transaction`, for statements that are a transaction each: two round trips less."""
+        async with _classified(), self.pool.acquire() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def request(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
         """One transaction on behalf of a tenant, under row-level security."""
         async with self.transaction() as connection:
@@ -109,7 +115,7 @@ async def answers(dsn: str) -> str | None:
     except TimeoutError:
         return f"Postgres does not answer within {ANSWERS_WITHIN_S:g} s"
     except _AWAY as error:
-        return f"Postgres is away: {error or type(error).__name__}"
+        return f"Postgres is away: {str(error) or type(error).__name__}"
     connection.terminate()  # there is nothing to say goodbye for
     return None
 
@@ -121,12 +127,18 @@ async def _connect(
     while True:
         try:
             return await asyncpg.create_pool(
-                dsn, min_size=1, max_size=size, init=setup, server_settings=settings
-            )
+                dsn, min_size=1, max_size=size, init=setup, server_settings=settings,
+                reset=_nothing_to_reset,
+            )  # fmt: skip
         except _AWAY as error:
             log.warning("postgres_away", error=str(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
+
+
+async def _nothing_to_reset(_: asyncpg.Connection) -> None:
+    """What a transaction sets ends with it (SET LOCAL, locks), and asyncpg itself rolls back one
+    that was broken off: saves a round trip for every transaction."""
 
 
 @asynccontextmanager
@@ -134,7 +146,7 @@ async def _classified() -> AsyncIterator[None]:
     try:
         yield
     except _AWAY as error:
-        raise TransientError(f"Postgres: {error or type(error).__name__}") from error
+        raise TransientError(f"Postgres: {str(error) or type(error).__name__}") from error
     except _BAD_INPUT as error:
         raise _refused(error) from error
     except asyncpg.InterfaceError as error:

@@ -28,7 +28,7 @@ class Service:
     """One process.
 
     Args:
-        stage: its consumer group, if it has one.
+        stage: its place in the pipeline, if it has one, or several that start and stop together.
         routes: its doors beside health and metrics.
         resources: opened before the stage starts, closed after it has drained.
         ready: None when it can work, else the reason; asked by `/readyz`.
@@ -43,7 +43,7 @@ class Service:
         name: str,
         settings: ServiceSettings,
         *,
-        stage: Stage | None = None,
+        stage: Stage | Sequence[Stage] = (),
         routes: Sequence[BaseRoute] = (),
         resources: Callable[[], AbstractAsyncContextManager[None]] | None = None,
         ready: Callable[[], Awaitable[str | None]] | None = None,
@@ -51,7 +51,7 @@ class Service:
     ) -> None:
         self.name = name
         self.settings = settings
-        self._stage = stage
+        self._stages = (stage,) if isinstance(stage, Stage) else tuple(stage)
         self._resources = resources
         self._ready = ready
         self.stopping = stopping
@@ -87,9 +87,9 @@ class Service:
         async with AsyncExitStack() as stack:
             if self._resources is not None:
                 await stack.enter_async_context(self._resources())
-            if self._stage is not None:
-                stack.push_async_callback(self._stage.drain)
-                await self._stage.start()
+            for stage in self._stages:
+                stack.push_async_callback(stage.drain)
+                await stage.start()
             self._started = True
             log.info("started")
             await stop.wait()
@@ -106,14 +106,15 @@ class Service:
     async def why_not_ready(self) -> str | None:
         if not self._started:
             return "starting or stopping"
-        if self._stage is not None and (reason := self._stage.why_not_ready()):
-            return reason
+        for stage in self._stages:
+            if reason := stage.why_not_ready():
+                return reason
         if self._ready is not None and (reason := await self._ready()):
             return reason
         return None if self._has_doors else self._waits_for()
 
     def _waits_for(self) -> str | None:
-        return self._stage.waits.longest() if self._stage is not None else None
+        return next(filter(None, (stage.waits.longest() for stage in self._stages)), None)
 
     async def _healthz(self, _: Request) -> Response:
         """Alive: the event loop answers."""

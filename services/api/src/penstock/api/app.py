@@ -68,12 +68,13 @@ class Api:
         self.settings = settings
         self.app = create_app()
         self.stage = Stage(GROUP, settings)
+        self.patient = Stage(GROUP, settings, patient=True)
 
     def service(self) -> Service:
         return Service(
             "api",
             self.settings,
-            stage=self.stage,
+            stage=(self.stage, self.patient),
             routes=[Mount("/", app=self.app)],
             resources=self.resources,
             ready=partial(answers, self.settings.database.get_secret_value()),
@@ -105,7 +106,7 @@ class Api:
             letters = DeadLetterReader(settings)
             stack.push_async_callback(letters.stop)
             signals = Signals(dsn)
-            Handlers(database).subscribe(self.stage)
+            Handlers(database).subscribe(self.stage, self.patient)
             await _first_rows(database, settings)
             relay = Relay(database, publisher, await cluster_id(settings), signals)
             await stack.enter_async_context(

@@ -50,12 +50,12 @@ class PostgresDrafts:
         self._database = database
 
     async def find(self, tenant: str, question: PassageRetrieved, job: str) -> list[AnswerDrafted]:
-        async with self._database.transaction() as connection:
+        async with self._database.statements() as connection:
             stored = await connection.fetchval(_FIND, tenant, job, question.ask, question.round)
         return [AnswerDrafted.model_validate(one) for one in json.loads(stored)] if stored else []
 
     async def live(self, tenant: str, passages: Sequence[Passage]) -> list[Passage]:
-        async with self._database.transaction() as connection:
+        async with self._database.statements() as connection:
             removed = await _removed(connection, tenant, {p.document_id for p in passages})
         return [p for p in passages if p.version > removed.get(p.document_id, 0)]
 
@@ -65,6 +65,8 @@ class PostgresDrafts:
         documents = sorted({document for document, _ in sources})
         body = json.dumps([sentence.model_dump(mode="json") for sentence in sentences])
         async with self._database.transaction() as connection:
+            # A draft that is lost by a crash of Postgres is written again: not worth a flush.
+            await connection.execute("SET LOCAL synchronous_commit = off")
             await connection.execute(_LOCK, tenant, documents)
             removed = await _removed(connection, tenant, documents)
             if any(version <= removed.get(document, 0) for document, version in sources):

@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,7 +57,8 @@ class Prompted:
             return
         messages = prompt(question, passages)
         schema = AnswerForm.model_json_schema()
-        cited = Citations(passages)
+        shown = [Shown(passage) for passage in passages]
+        cited = Citations(shown)
         reader = SentenceReader()
         used = Usage(model=self._chat.model)
         async for part in self._chat.stream(messages, schema):
@@ -70,7 +72,7 @@ class Prompted:
         except ValidationError as error:
             form, more = await self._repaired(messages, reader.text, str(error))
             used = _sum(used, more)
-        yield _final(form, Citations(passages), used)
+        yield _final(form, Citations(shown), used)
 
     async def _repaired(
         self, messages: Sequence[Message], broken: str, error: str
@@ -152,8 +154,8 @@ class SentenceReader:
 class Citations:
     """Numbers what is cited, one marker for each quote; markers that point nowhere are dropped."""
 
-    def __init__(self, passages: Sequence[Passage]) -> None:
-        self._passages = passages
+    def __init__(self, shown: Sequence["Shown"]) -> None:
+        self._shown = shown
         self._markers: dict[tuple[str, int], Citation] = {}
 
     def written(self, sentence: AnswerSentence, model: str) -> Written:
@@ -172,26 +174,36 @@ class Citations:
         named; small models miscount, so a passage that shares more than twice as many words is
         taken for the one that was meant."""
         words = set(content_stems(text))
-        found = {n: best for n, p in enumerate(self._passages, 1) if (best := _best(p, words))}
+        found = {n: best for n, p in enumerate(self._shown, 1) if (best := p.best(words))}
         if number not in found:
             return None
         meant = max(found, key=lambda n: found[n][0])
         chosen = meant if found[meant][0] > 2 * found[number][0] else number
-        passage, sentence = self._passages[chosen - 1], found[chosen][1]
+        passage, sentence = self._shown[chosen - 1].passage, found[chosen][1]
         key = (passage.chunk_id, sentence.start)
         if key not in self._markers:
             self._markers[key] = cite(len(self._markers) + 1, passage, sentence)
         return self._markers[key]
 
 
-def _best(passage: Passage, words: set[str]) -> tuple[int, Sentence] | None:
-    """How many of the words its best sentence has, and that sentence; None: it has headings only."""
-    scored = [
-        (len(words & set(content_stems(sentence.text))), sentence)
-        for sentence in split_sentences(passage.text)
-        if not sentence.heading
-    ]
-    return max(scored, key=lambda pair: pair[0], default=None)
+class Shown:
+    """A passage that the model saw; taken apart into sentences once, when first cited."""
+
+    def __init__(self, passage: Passage) -> None:
+        self.passage = passage
+
+    @cached_property
+    def _sentences(self) -> list[tuple[frozenset[str], Sentence]]:
+        return [
+            (frozenset(content_stems(sentence.text)), sentence)
+            for sentence in split_sentences(self.passage.text)
+            if not sentence.heading
+        ]
+
+    def best(self, words: set[str]) -> tuple[int, Sentence] | None:
+        """How many of the words its best sentence has, and that sentence; None: only headings."""
+        scored = [(len(words & stems), sentence) for stems, sentence in self._sentences]
+        return max(scored, key=lambda pair: pair[0], default=None)
 
 
 def _final(form: AnswerForm, cited: Citations, usage: Usage) -> Written:

@@ -29,6 +29,8 @@ from penstock.guard.settings import GuardSettings
 MIGRATIONS = Path(__file__).parent / "migrations"
 BATCH = 64
 """Batches of chunks in one transaction."""
+UNFLUSHED = {"synchronous_commit": "off"}
+"""A verdict is worth less than what waiting for the disk would add to an answer."""
 QUESTIONS = 8
 """Questions and sentences at once."""
 
@@ -78,7 +80,7 @@ def dialogue(settings: GuardSettings) -> Service:
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         ready = await asyncio.to_thread(engines, settings)
-        async with _database(settings) as database:
+        async with _database(settings, UNFLUSHED) as database:
             gate = DialogueGate(Dialogues(database), ready, stage.collections.get)
             stage.on(
                 QUESTION_ASKED, gate.admit, concurrency=QUESTIONS, in_key_order=True,
@@ -100,12 +102,15 @@ def dialogue(settings: GuardSettings) -> Service:
 
 
 @asynccontextmanager
-async def _database(settings: GuardSettings) -> AsyncIterator[Database]:
+async def _database(
+    settings: GuardSettings, server_settings: dict[str, str] | None = None
+) -> AsyncIterator[Database]:
     async with Database.open(
         settings.database.get_secret_value(),
         schema="guard",
         migrations=MIGRATIONS,
         pool_size=settings.database_pool,
+        server_settings=server_settings,
     ) as database:
         yield database
 

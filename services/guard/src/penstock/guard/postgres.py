@@ -293,8 +293,7 @@ class Dialogues:
         collection: str | None = None,
     ) -> None:
         """Keep a verdict; one that is there already stays as it is."""
-        async with self._database.transaction() as connection:
-            await Documents(connection).do_not_wait_for_disk()
+        async with self._database.statements() as connection:
             await connection.execute(
                 _ADD_DIALOGUE, envelope.tenant, envelope.job, verdict.gate, ask, round, sentence,
                 final, collection, verdict.policy, verdict.action, _findings(verdict),
@@ -302,7 +301,7 @@ class Dialogues:
 
     async def collection(self, envelope: Envelope) -> str:
         """Of the question that an answer belongs to; the default when it was never admitted."""
-        async with self._database.transaction() as connection:
+        async with self._database.statements() as connection:
             found = await connection.fetchval(
                 """SELECT collection FROM dialogue_verdict
                    WHERE tenant = $1 AND question = $2 AND gate = 'question' LIMIT 1""",
