@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -143,7 +144,12 @@ async def test_the_same_bytes_after_a_delete_in_flight_are_a_document_again(
 
 def workers() -> list[psutil.Process]:
     """The processes that read documents for us."""
-    return [p for p in psutil.Process().children() if "penstock.ingest.worker" in p.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "penstock.ingest.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def on_every_partition(tenant: str) -> list[str]:
@@ -168,7 +174,7 @@ async def test_a_second_ingest_takes_over_what_the_first_is_still_reading(
     """Slow files hold up no rebalance: their tasks are cancelled, and nothing is lost or doubled."""
     settings = world.settings(IngestSettings, "ingest", parse_workers=2)
     names = on_every_partition(world.tenant)
-    warm = [f"warm-{uuid4().hex[:6]}-{n}" for n in range(4)]
+    warm: list[str] = []
 
     def read_of(wanted: list[str]) -> list[str]:
         return [
@@ -181,9 +187,10 @@ async def test_a_second_ingest_takes_over_what_the_first_is_still_reading(
         return all(log.bodies(JOB_PROGRESSED, name) for name in names)
 
     async with running(build(settings)):
-        for name in warm:
-            await submit(world, name, A)
-        await log.until(lambda: len(read_of(warm)) == len(warm))
+        while len(workers()) < settings.parse_workers:  # they are started when needed
+            warm.extend(f"warm-{uuid4().hex[:6]}-{n}" for n in range(4))
+            await asyncio.gather(*(submit(world, name, A) for name in warm[-4:]))
+            await log.until(lambda: len(read_of(warm)) == len(warm))
         stopped = workers()
         for process in stopped:
             process.suspend()
