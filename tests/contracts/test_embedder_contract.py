@@ -1,17 +1,9 @@
 """The same promises from every embedder: ONNX Runtime in process, and a real tritonserver."""
 
 import asyncio
-import fcntl
-import os
-import shutil
-import signal
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +16,6 @@ from penstock.models.triton import TritonEmbedder
 
 pytestmark = pytest.mark.connected
 
-SERVER = Path(__file__).parent / "pytriton_server.py"
-PACKAGES = ("nvidia-pytriton==0.7.0", "onnxruntime==1.31.1")
-PYTHON = "/usr/bin/python3"
-START_S = 90.0
-
 TEXTS = [
     "The penstock carries the river's water down to the turbine.",
     "Bread dough rises because yeast turns sugar into carbon dioxide.",
@@ -38,83 +25,11 @@ TEXTS = [
 ]
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running tritonserver and what it says."""
-
-    address: str
-    log: Path
-
-    def batch_sizes(self) -> list[int]:
-        lines = self.log.read_text().splitlines()
-        return [int(line.split("(")[1].split(",")[0]) for line in lines if line[:6] == "batch "]
-
-
-def environment() -> Path:
-    """PyTriton's own environment (it needs numpy < 2), made once; its Python."""
-    folder = ModelSettings().models.expanduser().parent / "pytriton-0.7.0"
-    uv = shutil.which("uv")
-    if uv is None or not Path(PYTHON).exists():
-        pytest.skip(f"a real tritonserver needs uv and {PYTHON} with a shared libpython")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    python = folder / "bin/python"
-    with (folder.parent / f"{folder.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            for command in (
-                [uv, "venv", "--quiet", "--clear", "--python", PYTHON, str(folder)],
-                [uv, "pip", "install", "--quiet", "--python", str(python), *PACKAGES],
-            ):
-                made = subprocess.run(command, capture_output=True, text=True, check=False)
-                if made.returncode:
-                    pytest.skip(f"PyTriton's environment cannot be made: {made.stderr.strip()}")
-            (folder / "complete").touch()
-    return python
-
-
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def triton(tritonserver: Any) -> Any:
     """A tritonserver that serves the default model's int8 graph."""
-    python = environment()
-    files = model_files(model_spec(DEFAULT_MODEL), "int8", ModelSettings())
-    folder = tmp_path_factory.mktemp("triton")
-    ports = [str(free_port()) for _ in range(3)]
-    log = folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [python, SERVER, DEFAULT_MODEL, files.onnx, folder / "workspace", *ports],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_for_model(process, int(ports[0]), log)
-        yield Server(f"127.0.0.1:{ports[1]}", log)
-    finally:
-        stop(process)
-
-
-def wait_for_model(process: "subprocess.Popen[bytes]", http_port: int, log: Path) -> None:
-    url = f"http://127.0.0.1:{http_port}/v2/models/{DEFAULT_MODEL}/ready"
-    until = time.monotonic() + START_S
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            pytest.skip(f"tritonserver cannot run on this machine: {log.read_text()[-500:]}")
-        try:
-            with urlopen(url, timeout=1):
-                return
-        except (URLError, OSError):
-            time.sleep(0.05)
-    pytest.fail(f"tritonserver was not ready within {START_S:.0f} s: {log.read_text()[-2_000:]}")
-
-
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    tritonserver.start()
+    return tritonserver
 
 
 @pytest.fixture(
@@ -187,7 +102,7 @@ async def test_many_at_once_all_get_their_own_answer(embedder: Embedder) -> None
     assert answers[0] @ answers[1] < 0.95
 
 
-async def test_both_embedders_agree(triton: Server) -> None:
+async def test_both_embedders_agree(triton: Any) -> None:
     """A worker on Triton and a searcher without a GPU can serve one index."""
     async with (
         open_embedder(backend="onnx") as local,
@@ -199,7 +114,7 @@ async def test_both_embedders_agree(triton: Server) -> None:
         assert await local.embed_query(question) @ await remote.embed_query(question) > 0.98
 
 
-async def test_triton_merges_requests_of_many_callers(triton: Server) -> None:
+async def test_triton_merges_requests_of_many_callers(triton: Any) -> None:
     settings = ModelSettings(triton=triton.address)
     async with open_embedder(backend="triton", settings=settings) as embedder:
         before = len(triton.batch_sizes())
@@ -216,14 +131,14 @@ async def test_a_server_that_is_away_is_waited_for() -> None:
             await embedder.embed_documents(["water"])
 
 
-async def test_a_server_that_is_too_slow_is_waited_for(triton: Server) -> None:
+async def test_a_server_that_is_too_slow_is_waited_for(triton: Any) -> None:
     settings = ModelSettings(triton=triton.address, triton_timeout_s=0.001)
     async with open_embedder(backend="triton", settings=settings) as embedder:
         with pytest.raises(TransientError, match="DEADLINE_EXCEEDED"):
             await embedder.embed_documents(["water " * 400] * 8)
 
 
-async def test_a_model_that_the_server_lacks_is_an_error_for_good(triton: Server) -> None:
+async def test_a_model_that_the_server_lacks_is_an_error_for_good(triton: Any) -> None:
     settings = ModelSettings(triton=triton.address)
     spec = replace(model_spec(DEFAULT_MODEL), name="bge-huge")
     async with open_embedder(backend="triton", settings=settings) as known:
@@ -234,7 +149,7 @@ async def test_a_model_that_the_server_lacks_is_an_error_for_good(triton: Server
     assert caught.value.type == "model_refused"
 
 
-async def test_a_server_with_vectors_of_another_size_is_an_error_for_good(triton: Server) -> None:
+async def test_a_server_with_vectors_of_another_size_is_an_error_for_good(triton: Any) -> None:
     settings = ModelSettings(triton=triton.address)
     spec = replace(model_spec(DEFAULT_MODEL), dim=768)
     async with open_embedder(backend="triton", settings=settings) as known:

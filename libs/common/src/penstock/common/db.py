@@ -155,6 +155,11 @@ async def _classified() -> AsyncIterator[None]:
         if "closed" in str(error) or "closing" in str(error):
             raise TransientError(f"Postgres: {error}") from error
         raise
+    except asyncpg.InternalClientError as error:
+        # The server has said goodbye on an idle connection, and it is not seen to be closed yet.
+        if "cannot switch to state" in str(error):
+            raise TransientError("Postgres ends the connection") from error
+        raise
 
 
 def _refused(error: Exception) -> PermanentError:

@@ -42,7 +42,7 @@ async def pass_on(
         )
     except httpx.HTTPError as error:
         raise TransientError(
-            f"{service} does not answer: {error or type(error).__name__}"
+            f"{service} does not answer: {str(error) or type(error).__name__}"
         ) from error
     return Response(
         content=answer.content,
