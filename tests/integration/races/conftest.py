@@ -298,8 +298,8 @@ async def pipeline(
         made = services(servers, blobs)
         for service in made:
             await stack.enter_async_context(serving(service))
-            assert service._stage is not None
-            gates |= gates_of(service._stage)
+            for stage in service._stages:
+                gates |= gates_of(stage)
         url = f"http://127.0.0.1:{made[-1].settings.port}"
         penstock = await stack.enter_async_context(Penstock(url))
         try:

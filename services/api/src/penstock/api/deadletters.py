@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from penstock.common.batches import UNREADABLE
+from penstock.common.deadletters import OMITTED
 from penstock.common.events import QuestionEvent
 from penstock.common.failures import TransientError
 from penstock.common.kafka import connection
@@ -123,6 +125,16 @@ class DeadLetterRecord:
             value = self.value
             shown["value"] = value.decode(errors="replace") if value is not None else None
         return shown
+
+    @property
+    def why_not_redriven(self) -> str | None:
+        """The record itself is not in every letter: it was too large, or could not be told apart."""
+        if not any(name in (OMITTED, UNREADABLE) for name, _ in self.headers):
+            return None
+        where = ", ".join(
+            f"{name} {self.text(f'dlq-{name}')}" for name in ("topic", "partition", "offset")
+        )
+        return f"the letter does not hold its record, which lies at {where}: publish it again"
 
     def redriven(self) -> list[tuple[str, bytes]]:
         """The headers of its next attempt: its own, one attempt more."""

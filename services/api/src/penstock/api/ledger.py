@@ -106,6 +106,22 @@ async def redrive(connection: asyncpg.Connection, report: Report) -> Status | No
     return (await settle(connection, jobs.values(), Cause.REDRIVE)).get(report.of)
 
 
+async def redriven(
+    connection: asyncpg.Connection, reports: Iterable[Report]
+) -> set[tuple[str, int, int]]:
+    """The places of those dead letters that were driven again before they were reported (jobs locked)."""
+    letters = [report.letter for report in reports if report.letter]
+    if not letters:
+        return set()
+    rows = await connection.fetch(
+        'SELECT topic, "partition", "offset" FROM dead_letter_decision '
+        'WHERE decision = \'redriven\' AND (topic, "partition", "offset") IN '
+        "(SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[]))",
+        *(list(column) for column in zip(*(letter.place for letter in letters), strict=True)),
+    )
+    return {(row["topic"], row["partition"], row["offset"]) for row in rows}
+
+
 # ---------------------------------------------------------------- parts
 
 

@@ -58,6 +58,8 @@ async def show(dead_letter: str, caller: Operator, shared: Shared) -> Response:
 async def redrive(dead_letter: str, caller: Operator, shared: Shared) -> Response:
     """Drive it again: the original bytes, to the stage that failed alone, one attempt more."""
     letter = await _find(dead_letter, caller, shared)
+    if letter.why_not_redriven:
+        raise Problem("not_acceptable_now", letter.why_not_redriven)
     topic, group = ALL[letter.place[0]]
     async with shared.database.transaction() as connection:
         await _decide(connection, letter, "redriven", caller)
