@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from odd_records import MOST, NoText, batch_of
 
 from penstock.common import unpacking
 from penstock.common.bootstrap.topics import create_topics
@@ -22,9 +22,6 @@ from penstock.local.stack import Servers
 pytestmark = pytest.mark.connected
 
 GOOD = b'{"reason": "good"}'
-MOST = 1_048_588
-"""What a broker takes at most, bytes of one batch."""
-
 HOSTILE: dict[str, tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]] = {
     "an endless trace": (b"default/x", b"{", [("traceparent", b"a" * (MOST - 150))]),
     "an endless trace of a good record": (b"default/x", GOOD, [("traceparent", b"a" * (MOST - 200))]),
@@ -94,25 +91,6 @@ async def test_a_hostile_record_stops_nobody(
     await good_one_after(servers, stage, batch)
 
 
-class _NoText(str):
-    """A header's name that is no UTF-8: no client in Python sends it, others do."""
-
-    __slots__ = ()
-
-    def encode(self, *_: Any) -> bytes:
-        return b"\xff\xfe"
-
-
-def batch_of(producer: AIOKafkaProducer, compression: int = 0) -> Any:
-    """An empty batch that takes names which are no text, and compresses as it is told."""
-    batch = producer.create_batch()
-    batch._builder = _DefaultRecordBatchBuilderPy(
-        magic=2, compression_type=compression, is_transactional=0, producer_id=-1,
-        producer_epoch=-1, base_sequence=-1, batch_size=256 * MOST,
-    )  # fmt: skip
-    return batch
-
-
 async def letters_of(servers: Servers, topic: Topic[Any], count: int) -> list[ConsumerRecord]:
     """The dead letters of a topic, once there are so many."""
     async with AIOKafkaConsumer(
@@ -129,7 +107,7 @@ async def test_a_header_whose_name_is_no_text_costs_its_record_alone(
     _, topic, noting = stage
     async with AIOKafkaProducer(bootstrap_servers=servers.kafka) as producer:
         batch = batch_of(producer)
-        for value, name in ((GOOD, "before"), (b"{}", _NoText("x")), (GOOD, "behind")):
+        for value, name in ((GOOD, "before"), (b"{}", NoText("x")), (GOOD, "behind")):
             headers = [(name, b"v"), ("ce_job", b"j")]
             assert batch.append(key=b"default/x", value=value, timestamp=None, headers=headers)
         await good_one_after(servers, stage, batch)
