@@ -2,6 +2,7 @@
 run, and everything that must be true of them at the end of a run that was anything but."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -81,24 +82,45 @@ class CleanRun:
 class Load:
     """One run: the documents of a collection of its own."""
 
-    def __init__(self, stack: Running, penstock: Penstock, name: str) -> None:
+    def __init__(self, stack: Running, penstock: Penstock, name: str, portions: int) -> None:
         self.stack = stack
         self.penstock = penstock
         self.collection = f"{name}-{uuid4().hex[:6]}"
         self.documents = [f"{self.collection}-{n:03}" for n in range(DOCUMENTS)]
+        self._size = -(-DOCUMENTS // portions)
+        self._published = 0
 
     @classmethod
-    async def begin(cls, stack: Running, penstock: Penstock, name: str) -> "Load":
-        """Publish everything; the jobs are called as their documents."""
-        load = cls(stack, penstock, name)
+    async def begin(
+        cls, stack: Running, penstock: Penstock, name: str, portions: int = 1
+    ) -> "Load":
+        """Publish the first portion; the jobs are called as their documents."""
+        load = cls(stack, penstock, name, portions)
         await penstock.create_collection(name=load.collection)
-        publisher = Publisher("test", KafkaSettings(kafka=stack.kafka))
+        await load._publish()
+        return load
+
+    async def go_on(self) -> None:
+        """Publish the next portion while the one before it is on its way: documents are in every
+        stage when this returns."""
+        before = self._published - self._size
+
+        async def arrives() -> bool:
+            return await self.searchable() > before
+
+        await until(arrives, 120)
+        await self._publish()
+        assert await self.searchable() < self._published
+
+    async def _publish(self) -> None:
+        portion = range(self._published, min(self._published + self._size, DOCUMENTS))
+        publisher = Publisher("test", KafkaSettings(kafka=self.stack.kafka))
         await publisher.start()
         try:
-            await publisher.publish(*map(load._submission, range(DOCUMENTS)))
+            await publisher.publish(*map(self._submission, portion))
         finally:
             await publisher.stop()
-        return load
+        self._published = portion.stop
 
     def _submission(self, number: int) -> Publication[DocumentSubmitted]:
         name = self.documents[number]
@@ -119,17 +141,9 @@ class Load:
                 )
             )
 
-    async def reaches(self, documents: int) -> None:
-        """Return when so many are searchable. Fails when all are: what comes now is too late."""
-
-        async def far_enough() -> bool:
-            return await self.searchable() >= documents
-
-        await until(far_enough, 120)
-        assert await self.searchable() < DOCUMENTS, "the load is over: nothing happens in its midst"
-
     async def outcome(self) -> Outcome:
         """When all have ended: they are asserted to have succeeded, once, and nothing is left."""
+        assert self._published == DOCUMENTS
         jobs = await until(self._ended, 180)
         assert {(job.state, job.attempt) for job in jobs} == {("succeeded", 1)}
         await until(self._no_lag, 60)
@@ -149,8 +163,10 @@ class Load:
         return jobs if all(job.ended for job in jobs) else None
 
     async def _no_lag(self) -> bool:
-        status = await asyncio.to_thread(self.stack.json, "status")
-        return all(not process.get("lag") for process in status["processes"])
+        """And every process ready, which is what the exit status says."""
+        done = await asyncio.to_thread(self.stack.command, "status", "--json")
+        lags = json.loads(done.stdout)["lag"]
+        return done.returncode == 0 and bool(lags) and not any(lags.values())
 
     async def _chunks(self) -> dict[int, list[Chunk]]:
         async with self.stack.database() as db:

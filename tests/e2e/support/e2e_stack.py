@@ -97,7 +97,10 @@ class Running:
         return sum(process["restarts"] for process in self.state["processes"].values())
 
     def pid(self, name: str) -> int:
-        return int(self.state["processes"][name]["pid"])
+        """Fails for a process that does not run: signals to 0 reach the tests themselves."""
+        pid = int(self.state["processes"][name]["pid"])
+        assert pid > 0, f"{name} does not run"
+        return pid
 
     def instances(self, service: str) -> list[psutil.Process]:
         """Every process of a service: `embed`, `embed-2` …"""

@@ -1,5 +1,6 @@
 """A stack outlives a full disk, and a `stack.json` or a folder that somebody deleted."""
 
+import asyncio
 import errno
 import io
 import os
@@ -71,3 +72,16 @@ async def test_a_stack_with_a_process_that_is_gone_is_not_called_ready(tmp_path:
     assert found is not None
     assert (found.state, found.reason) == (State.RESTARTING, "not ready: kafka")
     lock.release()
+
+
+async def test_a_start_that_a_library_cancels_ends_instead_of_waiting_for_ever(
+    tmp_path: Path,
+) -> None:
+    """`up` would follow a stack that says "starting" and does nothing."""
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    supervisor = Supervisor(tmp_path, Options(), {})
+    with pytest.raises(asyncio.CancelledError):
+        await supervisor._until_stopped(cancelled())

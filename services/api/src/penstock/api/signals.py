@@ -14,6 +14,13 @@ from penstock.api.postgres import JOB_CHANNEL, OUTBOX_CHANNEL, WEBHOOK_CHANNEL
 
 log = structlog.get_logger()
 
+_AWAY = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # spoken to while it says goodbye
+)
+
 
 class Woken:
     """Set by news; `wait` returns when there is some, or after the timeout."""
@@ -67,7 +74,7 @@ class Signals:
         while True:
             try:
                 await self._follow()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _AWAY as error:
                 log.warning("signals_away", error=repr(error))
             self.connected.clear()
             await asyncio.sleep(0.5)
