@@ -173,6 +173,26 @@ async def follow(penstock: Penstock, job: str, seen: asyncio.Event) -> list[str]
     return states
 
 
+@pytest.mark.parametrize("without", ["dlq-omitted", "penstock-unreadable"])
+async def test_a_dead_letter_without_its_record_is_not_driven_again(
+    world: Any, name: str, without: str
+) -> None:
+    """Nothing would be sent; the operator is told where the record lies, and decides anew."""
+    headers = [
+        ("ce_id", b"x"), ("ce_tenant", b"default"), ("ce_job", name.encode()), (without, b"9"),
+        ("dlq-topic", b"document.cleared.v1"), ("dlq-partition", b"3"), ("dlq-offset", b"17"),
+    ]  # fmt: skip
+    topic = DOCUMENT_CLEARED.dead_letters("embed")
+    placed = await world.publisher.send(topic, None, b"", headers)
+    letter = f"{topic}:{placed.partition}:{placed.offset}"
+    refused = await world.client.post(f"/v1/dead-letters/{letter}/redrive")
+    assert refused.status_code == 409
+    said = refused.json()["detail"]
+    assert "which lies at topic document.cleared.v1, partition 3, offset 17" in said
+    assert (await world.client.get(f"/v1/jobs/{name}")).status_code == 404
+    assert (await world.client.delete(f"/v1/dead-letters/{letter}")).status_code == 200
+
+
 async def ends(world: Any, job: str) -> list[str]:
     text = (await world.client.get(f"/v1/jobs/{job}/events")).text
     blocks = [block for block in text.split("\n\n") if "event: end" in block]
