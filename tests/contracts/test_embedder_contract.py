@@ -138,6 +138,25 @@ async def test_a_server_that_is_too_slow_is_waited_for(triton: Any) -> None:
             await embedder.embed_documents(["water " * 400] * 8)
 
 
+async def test_a_question_does_not_wait_long_for_a_server_that_stalls(
+    triton: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents have time; a person hears what is away before the API gives the searcher up."""
+    monkeypatch.setattr("penstock.models.triton.QUESTION_S", 0.3)
+    settings = ModelSettings(triton=triton.address)
+    async with open_embedder(backend="triton", settings=settings) as embedder:
+        await embedder.embed_query("water")
+        triton.stall()
+        try:
+            documents = asyncio.create_task(embedder.embed_documents(["water"]))
+            with pytest.raises(TransientError, match="DEADLINE_EXCEEDED"):
+                await embedder.embed_query("water")
+            assert not documents.done()
+        finally:
+            triton.go_on()
+        assert len(await documents) == 1
+
+
 async def test_a_model_that_the_server_lacks_is_an_error_for_good(triton: Any) -> None:
     settings = ModelSettings(triton=triton.address)
     spec = replace(model_spec(DEFAULT_MODEL), name="bge-huge")

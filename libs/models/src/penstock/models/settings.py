@@ -29,4 +29,4 @@ class ModelSettings(BaseSettings):
     triton: str = "127.0.0.1:8001"
     """Triton's gRPC address, host:port."""
     triton_timeout_s: float = Field(default=30.0, gt=0)
-    """Longest wait for one answer of Triton."""
+    """Longest wait for one answer of Triton; a question's vector is waited for 10 s at most."""

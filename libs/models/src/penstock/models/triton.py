@@ -31,6 +31,8 @@ REQUEST_TOKENS = 8_192
 """Padded tokens of one request: its answer, a vector per token, is 13 MB at 384 dimensions."""
 REQUESTS_AT_ONCE = 8
 """Of all callers together; bounds memory, and keeps the server's queue short for questions."""
+QUESTION_S = 10.0
+"""Longest wait for a question's vector: whoever asked is to hear what is away before giving up."""
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _AWAY = {
@@ -91,7 +93,8 @@ class TritonEmbedder:
     async def embed_query(self, text: str) -> Vectors:
         encoded = await asyncio.to_thread(self._tokenizer.encode, [self._spec.query_prefix + text])
         width = next(size for size in self._buckets if len(encoded.ids[0]) <= size)
-        vector: Vectors = (await self._infer(encoded.ids, width))[0]
+        timeout_s = min(self._timeout_s, QUESTION_S)
+        vector: Vectors = (await self._infer(encoded.ids, width, timeout_s))[0]
         return vector
 
     async def close(self) -> None:
@@ -99,9 +102,9 @@ class TritonEmbedder:
 
     async def _infer_bulk(self, rows: Sequence[Sequence[int]], width: int) -> Vectors:
         async with self._bulk:
-            return await self._infer(rows, width)
+            return await self._infer(rows, width, self._timeout_s)
 
-    async def _infer(self, rows: Sequence[Sequence[int]], width: int) -> Vectors:
+    async def _infer(self, rows: Sequence[Sequence[int]], width: int, timeout_s: float) -> Vectors:
         ids, mask = padded(rows, width)
         inputs = []
         for name, values in zip(_INPUTS, (ids, mask, np.zeros_like(ids)), strict=True):
@@ -114,7 +117,7 @@ class TritonEmbedder:
                 self.model,
                 inputs,
                 outputs=[InferRequestedOutput(self._output)],
-                client_timeout=self._timeout_s,
+                client_timeout=timeout_s,
                 headers={"traceparent": traceparent} if traceparent else None,
             )
         except InferenceServerException as error:
