@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from hostile_files import BOMBS, encrypted_pdf, endless_pdf, zip_bomb
 from odd_records import NoText, batch_of
 
-from penstock.client import ApiError, Job, Penstock
+from penstock.client import ApiError, Document, Job, Penstock
 from penstock.common.topics import DOCUMENT_SUBMITTED
 
 pytestmark = pytest.mark.connected
@@ -33,6 +33,9 @@ class Poison:
 RECORDS = {
     "broken-json": Poison(b'{"text": "not closed', "Invalid JSON"),
     "a-number-for-text": Poison(b'{"text": 5}', "text: Input should be a valid string"),
+    "claims-to-be-a-version": Poison(
+        b'{"text": 5, "version": 2000000000, "k": 99999999999, "n": -1}', "valid string"
+    ),
     "no-object": Poison(b'["text"]', "the value: Input should be an object"),
     "nothing-in-it": Poison(b"{}", "give exactly one of text, uri and blob"),
     "two-things": Poison(b'{"text": "a", "uri": "file:///b"}', "not text and uri"),
@@ -120,7 +123,16 @@ async def test_records_that_nobody_can_read_stand_between_records_that_arrive(
         letters = await letters_of(penstock, name)
         assert len(letters) == (poison.error == "dead_lettered"), name
         assert all(poison.says in letter["message"] for letter in letters), name
+    (claimed,) = [name for name in sent.poison if name.endswith("claims-to-be-a-version")]
+    await penstock.submit_documents([{"id": claimed, "text": "Now it can be read."}])
+    mended = await until(lambda: searchable(penstock, claimed))
+    assert mended.latest == {"version": 1, "state": "searchable", "error": None}
     assert stack.pid("ingest") == before
+
+
+async def searchable(penstock: Penstock, document: str) -> Document | None:
+    found = await penstock.document(document)
+    return found if found.state == "searchable" else None
 
 
 async def test_the_dlq_commands_lead_a_record_back_to_a_job_that_succeeds(

@@ -5,11 +5,12 @@ import time
 import structlog
 from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from penstock.common.envelope import Envelope, Publication, position_of, read_leniently
 from penstock.common.events import (
     DeadLetter,
+    DocumentEvent,
     Event,
     Failure,
     JobProgressed,
@@ -69,7 +70,7 @@ class DeadLetters:
         )  # fmt: skip
         if stage is None:
             return
-        part = _part(raw)
+        part = part_of(topic, raw.value)
         await self._publisher.publish(
             Publication(
                 JOB_PROGRESSED,
@@ -155,16 +156,19 @@ def _identity(envelope: Envelope) -> dict[str, str]:
     return {"ce_id": envelope.id, "ce_tenant": envelope.tenant, "ce_job": envelope.job}
 
 
-class _Part(BaseModel):
-    """What the value says of itself, when it can be read at all."""
+class Part(BaseModel):
+    """Which batch of which version a record is, as far as its value can be read at all."""
 
-    version: int | None = None
-    k: int = 0
-    n: int = 1
+    version: int | None = Field(default=None, ge=1, lt=2**31)
+    k: int = Field(default=0, ge=0, lt=2**31)
+    n: int = Field(default=1, ge=1, lt=2**31)
 
 
-def _part(raw: ConsumerRecord) -> _Part:
+def part_of(topic: Topic[Event], value: bytes | None) -> Part:
+    """Asked only of what comes behind take-in: what a publisher says of versions is not so."""
+    if not issubclass(topic.body, DocumentEvent):
+        return Part()
     try:
-        return _Part.model_validate_json(raw.value or b"{}")
+        return Part.model_validate_json(value or b"{}")
     except ValidationError:
-        return _Part()
+        return Part()

@@ -11,13 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from penstock.common.batches import UNREADABLE
-from penstock.common.deadletters import OMITTED
+from penstock.common.deadletters import OMITTED, part_of
 from penstock.common.events import QuestionEvent
 from penstock.common.failures import TransientError
 from penstock.common.kafka import connection
@@ -31,7 +30,7 @@ Place = tuple[str, int, int]
 """(topic, partition, offset)"""
 
 ID = re.compile(r"(?P<topic>[a-z0-9.\-]+\.dlq):(?P<partition>[0-9]{1,9}):(?P<offset>[0-9]{1,18})")
-_ATTEMPT = re.compile(r"[0-9]{1,6}")
+_COUNT = re.compile(r"[0-9]{1,6}")
 """A sender may write what it likes into its headers; no handler takes a larger one either."""
 
 
@@ -79,8 +78,11 @@ class DeadLetterRecord:
 
     @property
     def attempt(self) -> int:
-        text = self.text("ce_attempt", "1")
-        return int(text) if _ATTEMPT.fullmatch(text) else 1
+        return self._count("ce_attempt")
+
+    def _count(self, name: str) -> int:
+        text = self.text(name, "1")
+        return int(text) if _COUNT.fullmatch(text) else 1
 
     @property
     def about_question(self) -> bool:
@@ -98,12 +100,8 @@ class DeadLetterRecord:
     @property
     def batch(self) -> int:
         """The batch `k` that it is, 0 where it is none or cannot be read."""
-        try:
-            body = orjson.loads(self.value or b"null")
-        except orjson.JSONDecodeError:
-            return 0
-        k = body.get("k") if isinstance(body, dict) else None
-        return k if isinstance(k, int) else 0
+        topic, _ = ALL[self.place[0]]
+        return part_of(topic, self.value).k
 
     def view(self, *, whole: bool = False) -> dict[str, Any]:
         """As the API shows it; `whole`: with headers and the value as text."""
@@ -116,7 +114,7 @@ class DeadLetterRecord:
             "document_id": self.document or None,
             "reason": self.text("dlq-reason"),
             "message": self.text("dlq-exception"),
-            "attempts": int(self.text("dlq-attempts", "1")),
+            "attempts": self._count("dlq-attempts"),
             "attempt": self.attempt,
             "at_ms": self.timestamp,
         }
