@@ -72,8 +72,8 @@ class Asker:
 
     api: str
     collection: str
-    followed: dict[str, list[Event]] = field(default_factory=dict)
-    """By job."""
+    followed: dict[str, tuple[str, list[Event]]] = field(default_factory=dict)
+    """By job: the question, and what was streamed."""
     sent: int = 0
 
     async def ask(self, question: str) -> None:
@@ -90,7 +90,7 @@ class Asker:
                 assert accepted.status_code == 202, accepted.text
                 break
             job = accepted.json()["id"]
-            self.followed[job] = [event async for event in client.job_events(job)]
+            self.followed[job] = (question, [event async for event in client.job_events(job)])
 
     async def go_on_until(self, stop: asyncio.Event) -> None:
         for question in cycle(questions()):
@@ -119,11 +119,20 @@ async def test_sigterm_under_load_loses_and_repeats_nothing_that_is_visible(
         stop.set()
     assert await load.outcome() == clean_run.outcome
 
-    followed = {job: events for asker in askers for job, events in asker.followed.items()}
+    followed = {job: each for asker in askers for job, each in asker.followed.items()}
     assert len(followed) == sum(asker.sent for asker in askers) > len(SERVICES)
-    for job, events in followed.items():
+    for job, (question, events) in followed.items():
         ids = [int(event.id or 0) for event in events]
         assert ids == sorted(set(ids)), "no event twice, none out of turn"
         assert [event.event for event in events].count("end") == 1
+        told = [
+            (event.data["ask"], event.data["round"], event.data["sentence"])
+            for event in events
+            if event.event == "sentence"
+        ]
+        assert len(told) == len(set(told)), "no sentence twice"
         ended = await penstock.job(job)
         assert (ended.state, ended.attempt) == ("succeeded", 1)
+        assert ended.result is not None
+        abstained, text, _ = clean_run.answers[question]
+        assert (ended.result["abstained"], ended.result["text"]) == (abstained, text)

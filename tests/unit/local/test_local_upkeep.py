@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.local.failures import StackError
-from penstock.local.launcher import up
+from penstock.local.launcher import raise_if_crashing, up
 from penstock.local.process import Identity
 from penstock.local.scaling import scale
 from penstock.local.state import Lock, ProcessState, StackState, State
@@ -61,6 +61,18 @@ async def test_scale_says_why_it_cannot(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="Not done in time: the supervisor has not begun"):
         await scale(tmp_path, {"embed": 2}, lambda _: None, timeout=0)
     owner.release()
+
+
+def test_scale_does_not_blame_a_process_for_what_happened_to_it_last_week() -> None:
+    def stack(restarts: int) -> StackState:
+        embed = ProcessState(state=State.STARTING, restarts=restarts, log="/nowhere")
+        return StackState(processes={"embed": embed})
+
+    raise_if_crashing(stack(7), "", since=stack(5))
+    with pytest.raises(StackError, match="embed does not stay up"):
+        raise_if_crashing(stack(8), "", since=stack(5))
+    with pytest.raises(StackError, match="embed does not stay up"):
+        raise_if_crashing(stack(3), "")
 
 
 async def test_a_stack_with_a_process_that_is_gone_is_not_called_ready(tmp_path: Path) -> None:

@@ -104,10 +104,13 @@ def _tell(stack: StackState, told: set[str], say: Say, seconds: float) -> None:
             say(line)
 
 
-def raise_if_crashing(stack: StackState, advice: str) -> None:
-    """`StackError` when a process ended again and again before it was ready."""
+def raise_if_crashing(stack: StackState, advice: str, since: StackState | None = None) -> None:
+    """`StackError` when a process ended again and again before it was ready; `since`: what was
+    before does not count."""
+    before = since.processes if since is not None else {}
     for name, process in stack.processes.items():
-        if process.restarts >= _CRASHES and process.state is not State.READY:
+        ends = process.restarts - (before[name].restarts if name in before else 0)
+        if ends >= _CRASHES and process.state is not State.READY:
             raise StackError(
                 f"{name} does not stay up ({process.reason}).\n{_words(process.log)}\n{advice}"
             )

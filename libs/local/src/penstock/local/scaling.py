@@ -72,7 +72,7 @@ async def _follow(
         _tell(last, stack, wanted, say)
         if not (missing := _missing(stack, wanted)):
             return stack
-        raise_if_crashing(stack, "`penstock scale` takes it away again.")
+        raise_if_crashing(stack, "`penstock scale` takes it away again.", since=before)
         if time.monotonic() > deadline:
             raise StackError(f"Not done in time: {missing}. `penstock status` shows how it goes.")
         last = stack
