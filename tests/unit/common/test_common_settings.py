@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from penstock.common.settings import DatabaseSettings
+from penstock.common.settings import DatabaseSettings, KafkaSettings
 
 GOOD = {
     "PENSTOCK_SERVICE_SECRET": "a-secret-of-at-least-thirty-two-characters",
@@ -34,3 +34,23 @@ def test_a_refusal_quotes_no_value(monkeypatch: pytest.MonkeyPatch, name: str) -
     with pytest.raises(ValidationError, match=name.removeprefix("PENSTOCK_").lower()) as caught:
         DatabaseSettings()
     assert not any(words in str(caught.value) for words in ("a-secret", "postgresql", "p4ssw0rd"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SECURITY": "sasl_ssl"}, "kafka_security"),
+        ({"SECURITY": "SASL_SSL"}, "PENSTOCK_KAFKA_USERNAME and PENSTOCK_KAFKA_PASSWORD"),
+        ({"SECURITY": "SASL_SSL", "USERNAME": "a"}, "PENSTOCK_KAFKA_PASSWORD"),
+        ({"MECHANISM": "GSSAPI"}, "kafka_mechanism"),
+        ({"SECURITY": "SSL", "CA": "/no/such/ca.pem"}, "kafka_ca"),
+    ],
+)
+def test_a_way_into_kafka_that_cannot_be_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    """At the start, not as an error of the client library an hour later."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PENSTOCK_KAFKA_{name}", value)
+    with pytest.raises(ValidationError, match=said):
+        KafkaSettings()

@@ -106,6 +106,12 @@ def test_a_process_finds_its_neighbours_and_its_port(tmp_path: Path) -> None:
     assert api["PENSTOCK_OPERATOR_KEY"].startswith("pk_local_")
 
 
+def test_a_stack_of_ones_own_is_not_asked_for_the_password_of_another_kafka(tmp_path: Path) -> None:
+    around = surroundings(tmp_path, PENSTOCK_KAFKA_SECURITY="SASL_SSL")
+    for name, variables in environments(around).items():
+        assert variables["PENSTOCK_KAFKA_SECURITY"] == "PLAINTEXT", name
+
+
 def test_settings_of_the_caller_pass_before_the_file_and_never_over_the_stack(
     tmp_path: Path,
 ) -> None:

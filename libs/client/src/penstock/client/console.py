@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from penstock.client.stack import find
 from penstock.common.failures import PermanentError, TransientError
 
 Result = TypeVar("Result")
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 _PIPED_COLUMNS = 200
 """Into a file or a pipe a table is not folded to eighty columns: ids would be cut in pieces."""
@@ -32,6 +34,19 @@ def fail(sentence: str) -> NoReturn:
     """Say what is wrong, in red, and leave with status 1."""
     errors.print(sentence, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
+
+
+def settings_of(kind: type[Settings], **fields: Any) -> Settings:
+    """From the environment, `fields` before it; what is wrong there ends the command."""
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        fail("; ".join(_setting(e["loc"], e["msg"]) for e in error.errors()))
+
+
+def _setting(place: tuple[int | str, ...], message: str) -> str:
+    words = message.removeprefix("Value error, ")
+    return f"PENSTOCK_{str(place[0]).upper()}: {words}" if place else words
 
 
 def run(work: Awaitable[Result]) -> Result:

@@ -1,8 +1,9 @@
 """Settings that more than one process has. Environment variables, `PENSTOCK_…`, nothing global."""
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CONFIG = SettingsConfigDict(
@@ -20,17 +21,27 @@ class KafkaSettings(BaseSettings):
 
     kafka: str = "127.0.0.1:9092"
     """Bootstrap servers, comma-separated."""
-    kafka_security: str = "PLAINTEXT"
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
     kafka_username: str | None = None
     """For SASL."""
     kafka_password: SecretStr | None = None
-    kafka_mechanism: str = "SCRAM-SHA-512"
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     """PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
-    kafka_ca: Path | None = None
+    kafka_ca: FilePath | None = None
     """Certificates to trust, PEM; absent: those of the system."""
     default_tenant: str = "default"
     """Of records whose key and headers name none."""
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> Self:
+        credentials = self.kafka_username, self.kafka_password
+        if self.kafka_security.startswith("SASL") and None in credentials:
+            raise ValueError(
+                f"PENSTOCK_KAFKA_SECURITY={self.kafka_security} needs PENSTOCK_KAFKA_USERNAME "
+                "and PENSTOCK_KAFKA_PASSWORD"
+            )
+        return self
 
 
 class ServiceSettings(KafkaSettings):

@@ -115,6 +115,7 @@ def environment(instance: Instance, around: Surroundings) -> dict[str, str]:
         }
     own = {
         "PENSTOCK_KAFKA": around.kafka,
+        "PENSTOCK_KAFKA_SECURITY": "PLAINTEXT",
         "PENSTOCK_SERVICE_SECRET": around.credentials.service_secret,
         "PENSTOCK_HOST": "127.0.0.1",
         "PENSTOCK_PORT": str(around.ports[instance.name]),

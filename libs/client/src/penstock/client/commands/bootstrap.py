@@ -4,14 +4,13 @@ import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
 import typer
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings
 
-from penstock.client.console import AsJson, console, fail, print_json, run
+from penstock.client.console import AsJson, console, fail, print_json, run, settings_of
+from penstock.client.errors import PenstockError
 from penstock.client.stack import find
 from penstock.common.bootstrap import acls as rights
 from penstock.common.bootstrap import database as databases
@@ -99,7 +98,7 @@ def database(dry_run: DryRun = False, as_json: AsJson = False) -> None:
 
     As the superuser of PENSTOCK_ADMIN_DATABASE. The services make their tables themselves.
     """
-    admin: AdminSettings = _settings(AdminSettings)
+    admin = settings_of(AdminSettings)
     created = run(
         databases.bootstrap(
             admin.admin_database.get_secret_value(), admin.passwords(), dry_run=dry_run
@@ -149,17 +148,11 @@ def compose_secrets() -> dict[str, str]:
 
 def _kafka() -> KafkaSettings:
     """The cluster of the environment, else of the stack that runs here."""
-    found = find().kafka
-    settings: KafkaSettings = _settings(KafkaSettings, **({"kafka": found} if found else {}))
-    return settings
-
-
-def _settings(kind: type[BaseSettings], **fields: Any) -> Any:
     try:
-        return kind(**fields)
-    except ValidationError as error:
-        names = [f"PENSTOCK_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
-        fail("; ".join(names))
+        found = find().kafka
+    except PenstockError as error:
+        fail(str(error))
+    return settings_of(KafkaSettings, **({"kafka": found} if found else {}))
 
 
 def _report(items: list[str], dry_run: bool) -> None:

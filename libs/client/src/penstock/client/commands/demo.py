@@ -10,7 +10,7 @@ import typer
 from penstock.client.client import Penstock
 from penstock.client.commands.documents import follow
 from penstock.client.commands.questions import print_answer
-from penstock.client.console import console, fail, run
+from penstock.client.console import console, fail, run, settings_of
 from penstock.client.files import walk
 from penstock.client.models import Answer
 from penstock.client.publishing import TopicPublisher
@@ -84,7 +84,8 @@ async def _publish(found: Addresses, samples: Path) -> None:
     _title(f"Publish {len(DOCUMENTS)} documents to the topic document.submitted.v1")
     assert found.kafka is not None
     assert found.blobs is not None
-    kafka, blobs = KafkaSettings(kafka=found.kafka), BlobSettings(blobs=found.blobs)
+    kafka = settings_of(KafkaSettings, kafka=found.kafka)
+    blobs = settings_of(BlobSettings, blobs=found.blobs)
     async with TopicPublisher(kafka, blobs, found.tenant) as publisher:
         for name, path in walk(samples / name for name in DOCUMENTS):
             await publisher.submit(name, path)

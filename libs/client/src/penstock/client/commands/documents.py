@@ -23,6 +23,7 @@ from penstock.client.console import (
     print_json,
     rows,
     run,
+    settings_of,
     show,
     with_client,
 )
@@ -73,7 +74,9 @@ async def _publish(
         fail("no files there")
     await _warn_of_unknown(found, fields["collection"])
     async with TopicPublisher(
-        KafkaSettings(kafka=found.kafka), BlobSettings(blobs=found.blobs), found.tenant
+        settings_of(KafkaSettings, kafka=found.kafka),
+        settings_of(BlobSettings, blobs=found.blobs),
+        found.tenant,
     ) as publisher:
         for document, path in named:
             await publisher.submit(document, path, **fields)
