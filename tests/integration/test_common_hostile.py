@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from odd_records import MOST, NoText, batch_of
 
-from penstock.common import unpacking
+from penstock.common import batches, unpacking
 from penstock.common.bootstrap.topics import create_topics
 from penstock.common.consumer import Stage
 from penstock.common.envelope import Publication, Record
@@ -143,3 +143,21 @@ async def test_a_batch_that_unpacks_to_far_more_than_was_sent_is_a_dead_letter(
     said = dict(letter.headers)
     assert (said["dlq-reason"], said["dlq-offset"]) == (b"unreadable", b"1")
     assert b"unpacks to more than 32 MiB, the limit (offsets 0 to 1 of" in said["dlq-exception"]
+
+
+async def test_what_unpacks_to_much_within_the_bound_arrives_whole_and_once(
+    servers: Servers, stage: tuple[Stage, Topic[Any], Noting]
+) -> None:
+    """A fetch of it is handed over in parts; what lies behind a part is fetched again."""
+    noting = stage[2]
+    reasons = [f"{number:02}" + "." * 400_000 for number in range(75)]
+    assert len("".join(reasons)) > 3 * batches.MOST_AT_ONCE
+    async with AIOKafkaProducer(
+        bootstrap_servers=servers.kafka, max_batch_size=256 * MOST, max_request_size=4 * MOST
+    ) as producer:
+        batch = batch_of(producer, unpacking.ZSTD)
+        for reason in reasons:
+            value = JobCancelled(reason=reason).model_dump_json().encode()
+            assert batch.append(key=b"default/x", value=value, timestamp=None, headers=[])
+    await good_one_after(servers, stage, batch)
+    assert [seen[:2] for seen in noting.seen if seen] == [reason[:2] for reason in reasons] + ["la"]
