@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+from penstock.common.probe import why_not_ready
+
 
 @contextmanager
 def process_that_answers(status: int, body: bytes) -> Iterator[int]:
@@ -19,29 +21,30 @@ def process_that_answers(status: int, body: bytes) -> Iterator[int]:
         def log_message(self, *_: object) -> None: ...
 
     with HTTPServer(("127.0.0.1", 0), Door) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
         server.shutdown()
         thread.join()
 
 
-def probe(port: int) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "penstock.common.probe"],
-        env={"PENSTOCK_PORT": str(port)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stderr
-
-
 def test_a_ready_process_is_healthy() -> None:
     with process_that_answers(200, b"{}") as port:
-        assert probe(port) == (0, "")
+        assert why_not_ready(port) is None
 
 
 def test_one_that_waits_says_for_what_and_one_that_is_gone_that_it_is() -> None:
     with process_that_answers(503, b'{"reason": "Postgres is not connected"}') as port:
-        assert probe(port) == (1, "not ready: Postgres is not connected\n")
-    code, words = probe(port)
-    assert code == 1
-    assert "does not answer" in words
+        assert why_not_ready(port) == "Postgres is not connected"
+    with process_that_answers(500, b"a bug") as port:
+        assert why_not_ready(port) == "it answers 500"
+    assert "does not answer" in str(why_not_ready(port))
+
+
+def test_docker_is_told_by_the_exit_status_and_the_reason_is_in_its_log() -> None:
+    with process_that_answers(503, b'{"reason": "starting or stopping"}') as port:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "penstock.common.probe"],
+            env={"PENSTOCK_PORT": str(port)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "not ready: starting or stopping\n")
