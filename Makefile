@@ -53,7 +53,7 @@ test: install ## unit, contract, integration and end-to-end tests on the real se
 contracts: install ## write deploy/topics.yaml, docs/contracts and docs/errors.md anew from the code
 	$(RUN) python tools/contracts.py
 
-.PHONY: bench-retrieval bench-parse bench-answer bench-guard
+.PHONY: bench-retrieval bench-parse bench-answer bench-guard bench-search
 bench-retrieval: install ## ranking quality on public sets (QUICK=1: a few minutes)
 	QUICK=$(QUICK) $(RUN) python bench/retrieval.py
 bench-parse: install ## text recall over real files in many formats
@@ -62,3 +62,5 @@ bench-answer: install ## abstention and quotes of the offline answerer
 	QUICK=$(QUICK) $(RUN) python bench/answer.py
 bench-guard: install ## what the guard finds, and what it cries wolf at
 	QUICK=$(QUICK) $(RUN) python bench/guard.py
+bench-search: install ## what search and questions cost over the same parts by hand
+	QUICK=$(QUICK) $(RUN) python bench/search.py

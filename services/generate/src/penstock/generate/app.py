@@ -29,6 +29,8 @@ from penstock.models import DEFAULT_MODEL, Embedder, open_embedder
 MIGRATIONS = Path(__file__).parent / "migrations"
 QUESTIONS = 16
 """Questions at once: a model is waited for, not computed here."""
+UNFLUSHED = {"synchronous_commit": "off"}
+"""A draft that is lost by a crash of Postgres is written again: not worth waiting for the disk."""
 DOCUMENTS = 256
 """Documents whose drafts are looked after in one transaction."""
 
@@ -67,6 +69,7 @@ async def _writer(settings: GenerateSettings, stack: AsyncExitStack, stage: Stag
 
 def answerer(settings: GenerateSettings) -> Service:
     stage = Stage("answerer", settings)
+    documents = Stage("answerer", settings, patient=True)
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -77,16 +80,18 @@ def answerer(settings: GenerateSettings) -> Service:
                     schema="generate",
                     migrations=MIGRATIONS,
                     pool_size=settings.database_pool,
+                    server_settings=UNFLUSHED,
                 )
             )
             drafts = PostgresDrafts(database)
             register(stage, drafts, await _writer(settings, stack, stage), settings)
+            look_after(documents, drafts)
             yield
 
     return Service(
         "answerer",
         settings,
-        stage=stage,
+        stage=(stage, documents),
         resources=resources,
         ready=partial(answers, settings.database.get_secret_value()),
     )
@@ -102,7 +107,6 @@ def register(
         stage.cancelled.__contains__,
         timedelta(seconds=settings.answer_deadline_s),
     )
-    upkeep = DraftUpkeep(drafts)
     stage.on(
         QUESTION_ADMITTED, plan, concurrency=QUESTIONS, in_key_order=True,
         stage=events.Stage.PLAN,
@@ -111,6 +115,11 @@ def register(
         PASSAGE_RETRIEVED, answering.answer, concurrency=QUESTIONS, in_key_order=True,
         stage=events.Stage.ANSWER,
     )  # fmt: skip
+
+
+def look_after(stage: Stage, drafts: PostgresDrafts) -> None:
+    """No draft of what is deleted or replaced. A stage of its own: no load slows a question down."""
+    upkeep = DraftUpkeep(drafts)
     stage.on(DOCUMENT_INDEXED, upkeep.replaced, batch=DOCUMENTS, cancellable=False)
     stage.on(DOCUMENT_REMOVED, upkeep.removed, batch=DOCUMENTS, cancellable=False)
 

@@ -23,13 +23,13 @@ SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || document, 0))
 FROM unnest($2::text[]) AS document
 """
 _STORE = """
-INSERT INTO draft (tenant, question, ask, round, sentences) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING
-"""
-_SOURCES = """
+WITH stored AS (
+    INSERT INTO draft (tenant, question, ask, round, sentences) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING
+)
 INSERT INTO draft_source (tenant, document, version, question, ask, round)
-SELECT $1, document, version, $4, $5, $6
-FROM unnest($2::text[], $3::int[]) AS source (document, version)
+SELECT $1, document, version, $2, $3, $4
+FROM unnest($6::text[], $7::int[]) AS source (document, version)
 ON CONFLICT DO NOTHING
 """
 _RETIRE = """
@@ -63,32 +63,36 @@ class PostgresDrafts:
         final = sentences[-1]
         sources = sorted({(p.document_id, p.version) for p in final.passages})
         documents = sorted({document for document, _ in sources})
-        body = json.dumps([sentence.model_dump(mode="json") for sentence in sentences])
+        body = f"[{','.join(sentence.model_dump_json() for sentence in sentences)}]"
         async with self._database.transaction() as connection:
-            # A draft that is lost by a crash of Postgres is written again: not worth a flush.
-            await connection.execute("SET LOCAL synchronous_commit = off")
             await connection.execute(_LOCK, tenant, documents)
             removed = await _removed(connection, tenant, documents)
             if any(version <= removed.get(document, 0) for document, version in sources):
                 return False
-            await connection.execute(_STORE, tenant, job, final.ask, final.round, body)
             await connection.execute(
-                _SOURCES, tenant, [d for d, _ in sources], [v for _, v in sources],
-                job, final.ask, final.round,
+                _STORE, tenant, job, final.ask, final.round, body,
+                [d for d, _ in sources], [v for _, v in sources],
             )  # fmt: skip
         return True
 
     async def forget(self, documents: Iterable[tuple[str, str, int]]) -> None:
         """Drop the drafts written from these (tenant, document, version) or a lower version."""
         async with self._database.transaction() as connection:
+            await _flush(connection)
             await connection.executemany(_FORGET, sorted(documents))
 
     async def purge(self, tenant: str, document: str, version: int) -> None:
         """Drop what was written from the document up to this version, now and from here on."""
         async with self._database.transaction() as connection:
+            await _flush(connection)
             await connection.execute(_LOCK, tenant, [document])
             await connection.execute(_RETIRE, tenant, document, version)
             await connection.execute(_FORGET, tenant, document, version)
+
+
+async def _flush(connection: asyncpg.Connection) -> None:
+    """What is gone must be gone after a crash of Postgres too."""
+    await connection.execute("SET LOCAL synchronous_commit = on")
 
 
 async def _removed(

@@ -49,40 +49,47 @@ def query_terms(text: str) -> list[str]:
 async def best_matching(
     connection: asyncpg.Connection, text: str, scope: Scope, among: Sequence[int] | None
 ) -> list[int]:
-    """The chunks that match `text` best, best first, at most `DEPTH`, inside the scope.
+    """The chunks that match `text` best, best first, at most `DEPTH`, inside the scope."""
+    return await inside(connection, await ranked(connection, text, scope), scope, among)
 
-    The ranking is walked page by page, each joined with the live chunks and the filters, until
-    enough survive or it ends: what the index has lost since, or may not show, costs nobody a place.
-    """
+
+async def ranked(connection: asyncpg.Connection, text: str, scope: Scope) -> Ranking:
+    """Every chunk of the generation that holds a term of `text`, whatever the scope leaves of it."""
     query = query_terms(text)
     rows = await connection.fetch(
         _BLOCKS, scope.tenant, scope.generation, list(dict.fromkeys(query))
     )
     if not rows:
-        return []
+        return bm25.rank((), (), Corpus(0, 0.0))
     corpus = Corpus(rows[0]["all_chunks"], rows[0]["total_length"] / max(rows[0]["all_chunks"], 1))
     blocks = [
         Block(row["term"], row["base"], row["chunks"], row["tfs"], row["lengths"]) for row in rows
     ]
-    ranking = await _ranked(blocks, query, corpus)
-    if among is not None:
-        kept = np.isin(ranking.ids, np.array(among, np.int64))
-        ranking = Ranking(ranking.ids[kept], ranking.scores[kept])
-    found: list[int] = []
-    for page in ranking.pages():
-        found += await _inside(connection, page.tolist(), scope, DEPTH - len(found))
-        if len(found) == DEPTH:
-            break
-    return found
-
-
-async def _ranked(blocks: list[Block], query: list[str], corpus: Corpus) -> Ranking:
     if bm25.postings(blocks) <= ON_LOOP:
         return bm25.rank(blocks, query, corpus)
     return await asyncio.to_thread(bm25.rank, blocks, query, corpus)
 
 
-async def _inside(
+async def inside(
+    connection: asyncpg.Connection, ranking: Ranking, scope: Scope, among: Sequence[int] | None
+) -> list[int]:
+    """The best of a ranking that lie in the scope, at most `DEPTH`.
+
+    It is walked page by page, each joined with the live chunks and the filters, until enough
+    survive or it ends: what the index has lost since, or may not show, costs nobody a place.
+    """
+    if among is not None:
+        kept = np.isin(ranking.ids, np.array(among, np.int64))
+        ranking = Ranking(ranking.ids[kept], ranking.scores[kept])
+    found: list[int] = []
+    for page in ranking.pages():
+        found += await _surviving(connection, page.tolist(), scope, DEPTH - len(found))
+        if len(found) == DEPTH:
+            break
+    return found
+
+
+async def _surviving(
     connection: asyncpg.Connection, page: list[int], scope: Scope, most: int
 ) -> list[int]:
     """Those of a page that are live and inside the scope, in the page's order."""

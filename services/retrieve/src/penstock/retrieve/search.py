@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, get_args
@@ -13,10 +13,10 @@ import orjson
 
 from penstock.common.db import Database
 from penstock.common.events import Passage, TextSpan
+from penstock.retrieve import lexical
 from penstock.retrieve.dense import Vector, nearest
 from penstock.retrieve.filters import Parameters
 from penstock.retrieve.fusion import Candidate, Leg, fuse
-from penstock.retrieve.lexical import best_matching
 from penstock.retrieve.scope import Scope, narrowed
 
 Mode = Literal["hybrid", "dense", "lexical"]
@@ -73,28 +73,32 @@ class Searcher:
             async with (
                 _together(embedding) as vectors,
                 self._database.request(scope.tenant) as connection,
+                _together(narrowed(connection, scope)) as narrowing,
+                _together(
+                    self._lexical(texts if mode != "dense" else (), scope, narrowing)
+                ) as matching,
             ):
-                among = await narrowed(connection, scope)
-                lexical = self._lexical(texts if mode != "dense" else (), scope, among)
-                async with _together(lexical) as matching:
-                    queries = await vectors
-                    embedded = time.perf_counter() if queries else started
-                    rankings: list[tuple[Leg, list[int]]] = [
-                        ("dense", await nearest(connection, query, scope, among))
-                        for query in queries
-                    ]
-                    rankings += [("lexical", chunks) for chunks in await matching]
+                queries = await vectors
+                embedded = time.perf_counter() if queries else started
+                among = await narrowing
+                rankings: list[tuple[Leg, list[int]]] = [
+                    ("dense", await nearest(connection, query, scope, among)) for query in queries
+                ]
+                rankings += [("lexical", chunks) for chunks in await matching]
                 passages = await _passages(connection, fuse(rankings), scope, queries, top_k)
         done = time.perf_counter()
         return Found(passages, (embedded - started) * 1e3, (done - embedded) * 1e3)
 
     async def _lexical(
-        self, texts: Sequence[str], scope: Scope, among: Sequence[int] | None
+        self, texts: Sequence[str], scope: Scope, narrowing: Awaitable[Sequence[int] | None]
     ) -> list[list[int]]:
+        """Ranks while the scope is still being narrowed: only who passes depends on it."""
         if not texts:
             return []
         async with self._database.request(scope.tenant) as connection:
-            return [await best_matching(connection, text, scope, among) for text in texts]
+            rankings = [await lexical.ranked(connection, text, scope) for text in texts]
+            among = await narrowing
+            return [await lexical.inside(connection, r, scope, among) for r in rankings]
 
 
 async def _embedded(embedder: QueryEmbedder, texts: Sequence[str]) -> list[Vector]:
