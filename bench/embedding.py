@@ -246,7 +246,7 @@ async def query_latency(embedder: OnnxEmbedder, texts: list[str]) -> dict[str, f
 
 async def bench(model: str) -> dict[str, float]:
     spec, settings = model_spec(model), ModelSettings(embed_precision="int8")
-    tokens = tokenizer(model, settings)
+    tokens = tokenizer(model)
     texts = windows(tokens, FIDELITY_TEXTS)
     timed = texts[:TEXTS]
     counts = tokens.count(timed)

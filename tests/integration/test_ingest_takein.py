@@ -98,7 +98,7 @@ async def test_an_equal_submission_is_unchanged_only_once_the_first_is_searchabl
 ) -> None:
     await take(submissions, document, record(1))
     assert (await take(submissions, document, record(2))).decision == Decision(Outcome.NEW, 2)
-    await submissions.confirm(TENANT, document, 2, 1)
+    await submissions.confirm([(TENANT, document, 2, 1)])
     unchanged = await take(submissions, document, record(3), "blob:t/s3/1")
     assert unchanged.decision == Decision(Outcome.UNCHANGED, 2)
     assert unchanged.blob is None, "nothing needs its source"
@@ -113,10 +113,12 @@ async def test_the_sources_of_replaced_versions_go_when_the_new_one_is_searchabl
 ) -> None:
     await take(submissions, document, record(1, "a"), "blob:t/s1/1")
     await take(submissions, document, record(2, "b"), "blob:t/s2/1")
-    assert await submissions.confirm(TENANT, document, 2, 1) == ["blob:t/s1/1"]
-    assert await submissions.confirm(TENANT, document, 2, 1) == ["blob:t/s1/1"], "not yet forgotten"
+    assert await submissions.confirm([(TENANT, document, 2, 1)]) == ["blob:t/s1/1"]
+    assert await submissions.confirm([(TENANT, document, 2, 1)]) == ["blob:t/s1/1"], (
+        "not yet forgotten"
+    )
     await submissions.purge(TENANT, document, 1)
-    assert await submissions.confirm(TENANT, document, 2, 1) == []
+    assert await submissions.confirm([(TENANT, document, 2, 1)]) == []
     assert await submissions.blobs_up_to(TENANT, document, 2) == ["blob:t/s2/1"]
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -34,30 +35,21 @@ class BlobStore:
             PermanentError: more than `limit` bytes (type `too_large`).
             TransientError: the disk is full or away.
         """
-        folder = self._folder(tenant, submission)
-        part = folder / f".{uuid4().hex}.part"
-        digest = hashlib.sha256()
-        size = 0
+        being_written = _Writing(self._folder(tenant, submission), limit)
         try:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-            with await asyncio.to_thread(part.open, "wb") as file:
-                async for piece in _pieces(content):
-                    size += len(piece)
-                    if size > limit:
-                        raise PermanentError(
-                            f"the document has more than {limit} bytes; "
-                            "split it or raise PENSTOCK_MAX_DOCUMENT_BYTES",
-                            type="too_large",
-                        )
-                    digest.update(piece)
-                    await asyncio.to_thread(file.write, piece)
-                await asyncio.to_thread(_flush, file.fileno(), file)
-            await asyncio.to_thread(part.replace, folder / digest.hexdigest())
+            if isinstance(content, bytes):  # one trip off the event loop, not one for every step
+                sha256 = await asyncio.to_thread(being_written.whole, content)
+            else:
+                await asyncio.to_thread(being_written.begin)
+                async for piece in content:
+                    await asyncio.to_thread(being_written.add, piece)
+                sha256 = await asyncio.to_thread(being_written.finish)
         except OSError as error:
             raise TransientError(f"the blob store cannot be written: {error}") from error
         finally:
-            await asyncio.to_thread(_tidy, part)
-        return f"{SCHEME}{_part(tenant)}/{_part(submission)}/{digest.hexdigest()}"
+            if not being_written.finished:
+                await asyncio.to_thread(being_written.undo)
+        return f"{SCHEME}{_part(tenant)}/{_part(submission)}/{sha256}"
 
     async def read(self, ref: str) -> bytes:
         """
@@ -104,6 +96,57 @@ class BlobStore:
         return self._root.joinpath(_file_name(_part(tenant)), _file_name(_part(submission)))
 
 
+class _Writing:
+    """A blob on its way into its folder. Blocks; raises OSError."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._part = folder / f".{uuid4().hex}.part"
+        self._limit = limit
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self.finished = False
+
+    def whole(self, content: bytes) -> str:
+        self.begin()
+        self.add(content)
+        return self.finish()
+
+    def begin(self) -> None:
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._part.open("wb")
+
+    def add(self, piece: bytes) -> None:
+        assert self._file is not None
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise PermanentError(
+                f"the document has more than {self._limit} bytes; "
+                "split it or raise PENSTOCK_MAX_DOCUMENT_BYTES",
+                type="too_large",
+            )
+        self._digest.update(piece)
+        self._file.write(piece)
+
+    def finish(self) -> str:
+        """On the disk and in its place; the SHA-256."""
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.replace(self._part.with_name(self._digest.hexdigest()))
+        self.finished = True
+        return self._digest.hexdigest()
+
+    def undo(self) -> None:
+        """What was begun and not finished leaves neither file nor folder."""
+        with suppress(OSError):  # the disk that fails is what the caller is to hear of
+            if self._file is not None:
+                self._file.close()
+            self._part.unlink(missing_ok=True)
+        _remove_if_empty(self._part.parent)
+
+
 def _part(name: str) -> str:
     """A name as part of a reference: one path segment that leads nowhere."""
     quoted = quote(name, safe="")
@@ -117,26 +160,6 @@ def _file_name(part: str) -> str:
 
 def _is_sha256(text: str) -> bool:
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
-
-
-async def _pieces(content: bytes | AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    async for piece in content:
-        yield piece
-
-
-def _flush(descriptor: int, file: object) -> None:
-    file.flush()  # type: ignore[attr-defined]
-    os.fsync(descriptor)
-
-
-def _tidy(part: Path) -> None:
-    """What was begun and not finished leaves neither file nor folder."""
-    with suppress(OSError):  # the disk that fails is what the caller is to hear of
-        part.unlink(missing_ok=True)
-    _remove_if_empty(part.parent)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -29,8 +29,10 @@ from penstock.common.kafka import (
     TableReader,
     cluster_id,
 )
+from penstock.common.lag import measure_lag
 from penstock.common.logging import bind_call
 from penstock.common.offsets import Progress
+from penstock.common.pacing import Pace
 from penstock.common.routes import Handler, Route
 from penstock.common.security import faststream_security
 from penstock.common.settings import ServiceSettings
@@ -52,10 +54,11 @@ Body = TypeVar("Body", bound=events.Event)
 COMMIT_EVERY_S = 0.2
 """Committing per record costs a factor of ten (measured); this is the longest a done record waits."""
 
-LAG_EVERY_S = 1.0
-
-FETCH_WAIT_MS = 100
+FETCH_WAIT_MS = 500
 """Longest that a fetch lies at the brokers; a partition that is resumed waits for its end."""
+
+PATIENT_MS = 100
+"""The same of a patient stage, where it is how long a record waits."""
 
 PATIENT_FETCH_BYTES = 1024 * 1024
 """What a patient stage waits for in vain, so that a fetch brings all that came meanwhile."""
@@ -64,18 +67,27 @@ PATIENT_FETCH_BYTES = 1024 * 1024
 class Stage:
     """A process's place in the pipeline: one consumer group over its topics and their retries.
 
-    `patient`: a record waits up to `FETCH_WAIT_MS` for others to come with it. Each fetch costs
-    the consumer and the broker some 10 us for every partition, whether or not anything is in it.
+    Each fetch costs the consumer and the broker some 10 us for every partition, whether or not
+    anything is in it. `patient`: every record waits up to `PATIENT_MS` for others to come with it.
+    `pace`: records come at once, but a steady stream of them is polled only so often.
     """
 
-    def __init__(self, group: str, settings: ServiceSettings, *, patient: bool = False) -> None:
+    def __init__(
+        self,
+        group: str,
+        settings: ServiceSettings,
+        *,
+        patient: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
         self.group = group
+        self._pace = pace
         self.publisher = Publisher(f"penstock/{group}", settings)
         self.collections = Collections(settings.default_tenant)
         self.cancelled = Cancellations()
         self.limit = DlqLimit()
         self._settings = settings
-        self._fetch_bytes = PATIENT_FETCH_BYTES if patient else 1
+        self._patient = patient
         self._tables = TableReader(settings, self.collections, self.cancelled)
         self._routes: dict[str, Route] = {}
         self._progress: dict[TopicPartition, Progress] = {}
@@ -134,8 +146,8 @@ class Stage:
             batch=True,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            fetch_min_bytes=self._fetch_bytes,
+            fetch_max_wait_ms=PATIENT_MS if self._patient else FETCH_WAIT_MS,
+            fetch_min_bytes=PATIENT_FETCH_BYTES if self._patient else 1,
             session_timeout_ms=10_000,  # so long a killed member's partitions lie idle
             heartbeat_interval_ms=1_000,
             listener=_Listener(self),
@@ -147,7 +159,9 @@ class Stage:
         self._loops = [
             asyncio.create_task(self._poll(), name="poll"),
             asyncio.create_task(self._commit_regularly(), name="commit"),
-            asyncio.create_task(self._measure_lag(), name="lag"),
+            asyncio.create_task(
+                measure_lag(self._consumer, self.group, self._progress), name="lag"
+            ),
         ]
 
     async def drain(self) -> None:
@@ -199,6 +213,10 @@ class Stage:
                 continue
             for partition, records in taken.items():
                 self._take(partition, records)
+            for name in {partition.topic for partition in taken}:  # partitions share batches
+                self._dispatch(self._routes[name])
+            if taken and self._pace is not None:
+                await asyncio.sleep(self._pace.pause(time.monotonic()))
 
     def _take(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         assert self._consumer is not None
@@ -210,7 +228,6 @@ class Stage:
         if route.held >= route.high_water:
             self._consumer.pause(*self._partitions_of(route))
         IN_FLIGHT.labels(route.topic.name, self.group).set(route.held)
-        self._dispatch(route)
 
     def _dispatch(self, route: Route) -> None:
         while batch := route.next_batch():
@@ -343,7 +360,7 @@ class Stage:
         put = partial(letters.put, route.topic, route.stage, raw, error, attempts)
         await self.waits.until_there(route.topic.name, put)
 
-    # ------------------------------------------------------------ commits and lag
+    # ------------------------------------------------------------ commits
 
     async def _commit_regularly(self) -> None:
         while True:
@@ -363,22 +380,6 @@ class Stage:
         for partition, offset in news.items():
             if partition in self._progress:
                 self._progress[partition].committed = offset
-
-    async def _measure_lag(self) -> None:
-        """Asked of the brokers: a paused partition is not fetched, and hears of no new end."""
-        while True:
-            await asyncio.sleep(LAG_EVERY_S)
-            assert self._consumer is not None
-            try:
-                ends = await self._consumer.end_offsets(list(self._progress))
-            except KafkaError as error:
-                log.warning("lag_unknown", group=self.group, error=repr(error))
-                continue
-            for partition, end in ends.items():
-                progress = self._progress.get(partition)
-                if progress is not None and progress.committable is not None:
-                    behind = end - progress.committable
-                    LAG.labels(partition.topic, self.group, partition.partition).set(behind)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

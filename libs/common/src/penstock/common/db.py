@@ -57,7 +57,7 @@ class Database:
     ) -> AsyncIterator["Database"]:
         """Connect (waiting for Postgres to come), migrate, and close at the end.
 
-        `server_settings` survive the pool's RESET ALL, which a SET in `setup` would not.
+        `server_settings` hold for every connection of the pool, whatever ran on it before.
         """
         settings = {
             "search_path": f"{schema}, public",

@@ -58,17 +58,13 @@ class Tokenizer:
         return Encoded(ids, truncated)
 
 
-def tokenizer(model: str, settings: ModelSettings | None = None) -> Tokenizer:
+@lru_cache(maxsize=8)
+def tokenizer(model: str) -> Tokenizer:
     """The tokenizer of a model; one instance per process and model.
 
     Blocks, and fetches the model's files where they are missing: call it at start or in a thread.
     Raises as `model_files` does, and `PermanentError` for an unknown model.
     """
-    settings = settings or ModelSettings()
+    settings = ModelSettings()
     spec = model_spec(model)
-    return _load(model_files(spec, settings.embed_precision, settings).tokenizer, spec.name)
-
-
-@lru_cache(maxsize=8)
-def _load(file: Path, model: str) -> Tokenizer:
-    return Tokenizer(file, model_spec(model))
+    return Tokenizer(model_files(spec, settings.embed_precision, settings).tokenizer, spec)

@@ -6,6 +6,7 @@ from functools import partial
 
 from penstock.common import events
 from penstock.common.consumer import Stage
+from penstock.common.pacing import Pace
 from penstock.common.service import Service, run
 from penstock.common.topics import DOCUMENT_CLEARED
 from penstock.embed.handlers import embed_documents
@@ -15,7 +16,7 @@ from penstock.models import open_embedder
 
 def build(settings: EmbedSettings) -> Service:
     """The process, ready to run; the model is opened when it starts."""
-    stage = Stage("embed", settings)
+    stage = Stage("embed", settings, pace=Pace())
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from penstock.common.consumer import Stage
 from penstock.common.db import Database, answers
 from penstock.common.events import Stage as StageName
+from penstock.common.pacing import Pace
 from penstock.common.service import Service, run
 from penstock.common.topics import (
     ANSWER_DRAFTED,
@@ -48,7 +49,7 @@ def engines(settings: GuardSettings) -> Engines:
 
 
 def documents(settings: GuardSettings) -> Service:
-    stage = Stage("guard-documents", settings)
+    stage = Stage("guard-documents", settings, pace=Pace())
     doors = QuarantineDoors(stage.publisher, settings.service_secret)
 
     @asynccontextmanager

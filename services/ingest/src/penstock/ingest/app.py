@@ -8,6 +8,7 @@ from penstock.common import events
 from penstock.common.blobs import BlobStore
 from penstock.common.consumer import Stage
 from penstock.common.db import Database, answers
+from penstock.common.pacing import Pace
 from penstock.common.service import Service, run
 from penstock.common.topics import (
     DOCUMENT_INDEXED,
@@ -26,7 +27,7 @@ _MIB = 1024 * 1024
 
 def build(settings: IngestSettings) -> Service:
     """The process, ready to run; what it holds is opened when it starts."""
-    stage = Stage("ingest", settings)
+    stage = Stage("ingest", settings, pace=Pace())
 
     @asynccontextmanager
     async def resources() -> AsyncIterator[None]:

@@ -128,13 +128,15 @@ class Ingest:
 
     async def indexed(self, records: Sequence[Record[DocumentIndexed]]) -> Publications:
         """Note what is searchable, and drop the sources of what it replaced."""
-        for record in records:
-            body, tenant = record.value, record.envelope.tenant
-            old = await self.submissions.confirm(
-                tenant, body.document, body.version, body.generation
+        bodies = [(record.envelope.tenant, record.value) for record in records]
+        await self._delete(
+            await self.submissions.confirm(
+                [(tenant, b.document, b.version, b.generation) for tenant, b in bodies]
             )
-            await self._delete(old)
-            await self.submissions.purge(tenant, body.document, body.version - 1)
+        )
+        for tenant, body in bodies:
+            if body.version > 1:
+                await self.submissions.purge(tenant, body.document, body.version - 1)
         return []
 
     async def removed(self, records: Sequence[Record[DocumentRemoved]]) -> Publications:

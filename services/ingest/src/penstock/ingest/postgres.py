@@ -1,6 +1,7 @@
 """Schema `ingest`: documents, their submissions and versions."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,10 @@ class TakenIn:
     collection: str
 
 
+Indexed = tuple[str, str, int, int]
+"""Tenant, document, version, generation."""
+
+
 class Submissions:
     """Takes records in, each under the lock of its document's row."""
 
@@ -49,12 +54,16 @@ class Submissions:
         `body` None: a delete. `blob` is kept with a new submission, and is what a known one kept.
         """
         async with self._database.transaction() as connection:
-            row = await _lock(connection, tenant, document)
-            last = await connection.fetchrow(_LAST, tenant, document, row["version"])
-            known = await connection.fetchrow(_KNOWN, tenant, document, incoming.submission)
-            state = DocumentState(
-                row["version"], _position(row), _submission(last) if last else None
+            row = await connection.fetchrow(_CREATE_AND_LOCK, tenant, document)
+            version = row["version"]
+            rows = (
+                await connection.fetch(_KEPT, tenant, document, incoming.submission, version)
+                if version
+                else ()  # a document without a number has nothing kept
             )
+            last = next((r for r in rows if r["version"] == version and not r["unchanged"]), None)
+            known = next((r for r in rows if r["id"] == incoming.submission), None)
+            state = DocumentState(version, _position(row), _submission(last) if last else None)
             decision = decide(state, _submission(known) if known else None, incoming)
             collection = body.collection if body is not None else row["collection"]
             if known is not None:
@@ -69,56 +78,69 @@ class Submissions:
     async def keep_blob(self, tenant: str, document: str, submission: str, blob: str) -> bool:
         """Note what a uri held; False when the submission was purged meanwhile."""
         async with self._database.transaction() as connection:
-            await _lock(connection, tenant, document)
+            await connection.execute(_LOCK_MANY, [tenant], [document])
             status = await connection.execute(_KEEP_BLOB, tenant, document, submission, blob)
             return bool(status == "UPDATE 1")
 
     async def overtaken(self, tenant: str, document: str, version: int) -> bool:
         """True when a higher number has been given."""
-        async with self._database.transaction() as connection:
+        async with self._database.statements() as connection:
             highest = await connection.fetchval(
                 "SELECT version FROM document WHERE tenant = $1 AND id = $2", tenant, document
             )
         return highest is not None and highest > version
 
-    async def confirm(self, tenant: str, document: str, version: int, generation: int) -> list[str]:
-        """Note that a version is searchable; the blobs of older ones, which nothing needs now."""
+    async def confirm(self, indexed: Sequence[Indexed]) -> list[str]:
+        """Note what is searchable; the blobs of what came before it, which nothing needs now.
+
+        They are to be deleted before `purge` forgets them.
+        """
+        columns = [list(column) for column in zip(*sorted(set(indexed)), strict=True)]
         async with self._database.transaction() as connection:
-            await _lock(connection, tenant, document)
-            await connection.execute(_CONFIRM, tenant, document, version, generation)
-            return await _blobs_to_purge(connection, tenant, document, version - 1)
+            await connection.execute(_LOCK_MANY, *columns[:2])
+            await connection.execute(_CONFIRM, *columns)
+            await connection.execute(_MARK_PURGED, *columns[:3])
+            return [row["blob"] for row in await connection.fetch(_BLOBS, *columns[:3])]
 
     async def blobs_up_to(self, tenant: str, document: str, version: int) -> list[str]:
         """Blobs of a document up to a version; to be deleted before `purge` forgets them."""
+        columns = ([tenant], [document], [version + 1])
         async with self._database.transaction() as connection:
-            await _lock(connection, tenant, document)
-            return await _blobs_to_purge(connection, tenant, document, version)
+            await connection.execute(_LOCK_MANY, *columns[:2])
+            await connection.execute(_MARK_PURGED, *columns)
+            return [row["blob"] for row in await connection.fetch(_BLOBS, *columns)]
 
     async def purge(self, tenant: str, document: str, version: int) -> None:
         """Forget the content up to a version: ids, versions and fingerprints stay."""
         async with self._database.transaction() as connection:
-            await _lock(connection, tenant, document)
+            await connection.execute(_LOCK_MANY, [tenant], [document])
             await connection.execute(_PURGE, tenant, document, version)
 
 
-_LAST = """
-SELECT version, fingerprint, generation, confirmed, unchanged FROM submission
-WHERE tenant = $1 AND document = $2 AND version = $3 AND NOT unchanged
+# Written even where it is there already: that locks the row and tells its state in one step.
+_CREATE_AND_LOCK = """
+INSERT INTO document (tenant, id) VALUES ($1, $2)
+ON CONFLICT (tenant, id) DO UPDATE SET version = document.version
+RETURNING version, collection, cluster, partition, "offset", appended
 """
 
-_KNOWN = """
-SELECT version, fingerprint, generation, confirmed, unchanged, blob FROM submission
-WHERE tenant = $1 AND document = $2 AND id = $3
+_LOCK_MANY = """
+SELECT 1 FROM document WHERE (tenant, id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+ORDER BY tenant, id FOR UPDATE
 """
 
-_INSERT_SUBMISSION = """
-INSERT INTO submission (tenant, document, id, version, cluster, partition, "offset", appended,
-    fingerprint, generation, unchanged, blob, title, filename, metadata, access)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+# What is known of an id, and the submission that the highest number was given to.
+_KEPT = """
+SELECT id, version, fingerprint, generation, confirmed, unchanged, blob FROM submission
+WHERE tenant = $1 AND document = $2 AND (id = $3 OR (version = $4 AND NOT unchanged))
 """
 
-_ADVANCE = """
-UPDATE document SET version = $3, collection = $4,
+_KEEP = """
+WITH kept AS (
+    INSERT INTO submission (tenant, document, id, version, cluster, partition, "offset", appended,
+        fingerprint, generation, unchanged, blob, title, filename, metadata, access)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16))
+UPDATE document SET version = $4, collection = $17,
     cluster = $5, partition = $6, "offset" = $7, appended = $8
 WHERE tenant = $1 AND id = $2
 """
@@ -129,18 +151,24 @@ WHERE tenant = $1 AND document = $2 AND id = $3 AND NOT purged
 """
 
 _CONFIRM = """
-UPDATE submission SET confirmed = true
-WHERE tenant = $1 AND document = $2 AND version = $3 AND generation = $4 AND NOT unchanged
+UPDATE submission s SET confirmed = true
+FROM unnest($1::text[], $2::text[], $3::int[], $4::int[]) AS u (tenant, document, version, generation)
+WHERE (s.tenant, s.document, s.version, s.generation)
+    = (u.tenant, u.document, u.version, u.generation) AND NOT s.unchanged
 """
 
 # `purged` is set first, so that no blob can be noted after the list was read.
 _MARK_PURGED = """
-UPDATE submission SET purged = true WHERE tenant = $1 AND document = $2 AND version <= $3
+UPDATE submission s SET purged = true
+FROM unnest($1::text[], $2::text[], $3::int[]) AS u (tenant, document, below)
+WHERE (s.tenant, s.document) = (u.tenant, u.document) AND s.version < u.below
 """
 
 _BLOBS = """
-SELECT blob FROM submission
-WHERE tenant = $1 AND document = $2 AND version <= $3 AND blob IS NOT NULL
+SELECT DISTINCT s.blob FROM submission s
+JOIN unnest($1::text[], $2::text[], $3::int[]) AS u (tenant, document, below)
+    USING (tenant, document)
+WHERE s.version < u.below AND s.blob IS NOT NULL
 """
 
 _PURGE = """
@@ -148,20 +176,6 @@ UPDATE submission SET purged = true, blob = NULL, title = NULL, filename = NULL,
     access = NULL
 WHERE tenant = $1 AND document = $2 AND version <= $3
 """
-
-
-async def _lock(connection: asyncpg.Connection, tenant: str, document: str) -> asyncpg.Record:
-    await connection.execute(
-        "INSERT INTO document (tenant, id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        tenant,
-        document,
-    )
-    return await connection.fetchrow(
-        'SELECT version, collection, cluster, partition, "offset", appended FROM document '
-        "WHERE tenant = $1 AND id = $2 FOR UPDATE",
-        tenant,
-        document,
-    )
 
 
 async def _keep(
@@ -183,19 +197,11 @@ async def _keep(
         else (None, None, None, None)
     )
     await connection.execute(
-        _INSERT_SUBMISSION,
+        _KEEP,
         *(tenant, document, incoming.submission, decision.version, *place),
         *(incoming.fingerprint, incoming.generation, is_unchanged, blob, *content),
+        collection,
     )
-    await connection.execute(_ADVANCE, tenant, document, decision.version, collection, *place)
-
-
-async def _blobs_to_purge(
-    connection: asyncpg.Connection, tenant: str, document: str, version: int
-) -> list[str]:
-    await connection.execute(_MARK_PURGED, tenant, document, version)
-    rows = await connection.fetch(_BLOBS, tenant, document, version)
-    return [row["blob"] for row in rows]
 
 
 def _submission(row: asyncpg.Record) -> Submission:

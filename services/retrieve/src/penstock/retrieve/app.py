@@ -8,6 +8,7 @@ from pathlib import Path
 
 from penstock.common.consumer import Stage
 from penstock.common.db import Database, answers
+from penstock.common.pacing import Pace
 from penstock.common.service import Service, run
 from penstock.retrieve import searcher, writing
 from penstock.retrieve.handlers import register
@@ -27,7 +28,7 @@ class IndexerProcess:
     def __init__(self, settings: RetrieveSettings) -> None:
         self._settings = settings
         self._upkeep: asyncio.Task[None] | None = None
-        self.stage = Stage("indexer", settings)
+        self.stage = Stage("indexer", settings, pace=Pace())
 
     @asynccontextmanager
     async def resources(self) -> AsyncIterator[None]:

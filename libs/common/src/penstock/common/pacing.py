@@ -1,0 +1,20 @@
+"""How often a busy consumer asks the brokers for more."""
+
+
+class Pace:
+    """A burst at once, then so many a second: a leaky bucket.
+
+    A poll costs broker and consumer some milliseconds of processor time whatever it brings, since
+    every request names every partition. In a steady stream each brings a record or two; asked for
+    less often, it brings all of them together. What arrives at a quiet consumer waits for nothing.
+    """
+
+    def __init__(self, per_s: float = 10, burst: int = 10) -> None:
+        self._step = 1 / per_s
+        self._ahead = burst / per_s
+        self._due = 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds to wait before the next poll, after one at `now` (a monotonic clock)."""
+        self._due = max(self._due, now - self._ahead) + self._step
+        return max(0.0, self._due - now)
