@@ -149,15 +149,25 @@ class Answering:
         passages = await self._drafts.live(env.tenant, question.passages)
         started = time.monotonic()
         drafted: list[AnswerDrafted] = []
-        async for piece in self._writer.write(env.tenant, question, passages):
-            if self._cancelled((env.tenant, env.job)):
-                raise QuestionCancelledError
-            if piece.final:
-                elapsed = (time.monotonic() - started) * 1000
-                drafted.append(final_event(question, len(drafted), piece, passages, elapsed))
-            else:
+        sending: list[asyncio.Future[object]] = []
+        try:
+            async for piece in self._writer.write(env.tenant, question, passages):
+                if self._cancelled((env.tenant, env.job)):
+                    raise QuestionCancelledError
+                if piece.final:
+                    elapsed = (time.monotonic() - started) * 1000
+                    drafted.append(final_event(question, len(drafted), piece, passages, elapsed))
+                    continue
                 drafted.append(sentence_event(question, len(drafted), piece, passages))
-                await self._publish(follow(record, ANSWER_DRAFTED, drafted[-1]))
+                # The rest of the answer does not wait for the brokers; begun in order, the
+                # sentences arrive in order.
+                sent = self._publish(follow(record, ANSWER_DRAFTED, drafted[-1]))
+                sending.append(asyncio.ensure_future(sent))
+            await asyncio.gather(*sending)
+        finally:
+            for one in sending:
+                one.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
         return drafted
 
 

@@ -24,6 +24,8 @@ from penstock.generate.settings import GenerateSettings
 
 _BUSY = frozenset({408, 409, 425, 429})
 MAX_OUTPUT_TOKENS = 800
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=300)
+"""httpx lets go of a connection after five quiet seconds: every idle question would shake hands."""
 
 Reply = TypeVar("Reply")
 Form = Callable[[dict[str, Any]], dict[str, Any]]
@@ -44,7 +46,7 @@ class OpenAIChat:
         key = settings.chat_key.get_secret_value() if settings.chat_key else "none"
         timeout = httpx.Timeout(settings.chat_timeout_s, connect=5.0)
         # The client's own default is another library, out of sight of httpx's instrumentation.
-        async with httpx.AsyncClient(timeout=timeout) as http:
+        async with httpx.AsyncClient(timeout=timeout, limits=_LIMITS) as http:
             client = openai.AsyncOpenAI(
                 base_url=settings.chat_url,
                 api_key=key,
