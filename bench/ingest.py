@@ -1,7 +1,7 @@
 """From a published document to a searchable one: how much of the machine goes into embedding?
 
-    python bench/ingest.py [--model NAME] [--documents N]
-    QUICK=1 python bench/ingest.py     # three rounds of 60 documents
+    python bench/ingest.py [--model NAME] [--documents N]   # half an hour, peers included
+    QUICK=1 python bench/ingest.py     # three rounds of 60 documents, no peers
 
 A whole stack is started as a user starts it, and its index is filled with 60,000 chunks, so that
 every insertion meets a real HNSW graph. Then, in three rounds of a third of the documents each:
@@ -10,6 +10,9 @@ pipeline   the documents are published to document.submitted, all at once; over 
            them is announced as searchable
 ceiling    the very texts that the pipeline embedded, through the same embedder with the same
            settings, with nothing around it
+peers      of 500 other documents a third a round: the pipeline, then the very chunks that it made
+           through LlamaIndex, LangChain and Haystack, in-process, on the same Postgres
+           (bench/peers; the first time they are installed, 6 GB)
 
 Documents are drawn from the Windows driver documentation by a fixed seed. The filling's vectors are
 mixtures of two real ones: embedding 60,000 chunks would take longer than the bench. Ends with
@@ -24,34 +27,26 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
-import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-import penstock.retrieve
+from filling import fill
+from peers import NAMES, PeerChunk, prepare, run_peer, write_chunks
 from penstock.common import topics
-from penstock.common.db import Database
-from penstock.common.envelope import Envelope, Publication, Record
+from penstock.common.envelope import Envelope, Publication
 from penstock.common.events import (
-    Chunk,
-    DocumentEmbedded,
     DocumentSubmitted,
-    ElementKind,
-    Position,
-    TextSpan,
 )
 from penstock.common.kafka import Publisher
 from penstock.common.settings import KafkaSettings
-from penstock.models import DEFAULT_MODEL, Embedder, embedded_text, open_embedder
-from penstock.retrieve import writing
-from penstock.retrieve.indexer import Index
+from penstock.local.postgres import Postgres
+from penstock.models import DEFAULT_MODEL, Embedder, embedded_text, open_embedder, tokenizer
 from reporting import QUICK, begin, finish, rows
 from whole import Stack, Watch, whole_stack
 
@@ -60,10 +55,11 @@ SEED = 7
 ROUNDS = 3
 DOCUMENTS = 180 if QUICK else 3000
 FILLING = 6_000 if QUICK else 60_000
+PEER_DOCUMENTS = 500
+FLOORS = {"llamaindex": 3.0, "langchain": 2.5, "haystack": 2.5}
 SEEDS = 400 if QUICK else 2_000
 """Chunks that are really embedded for the filling."""
 COLLECTION = "bench"
-MIGRATIONS = Path(next(iter(penstock.retrieve.__path__))) / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,54 +80,6 @@ def drawn(count: int) -> tuple[list[Document], list[str]]:
     rest = (document.text for document in documents[count:])
     pieces = [text[at : at + 900] for text in rest for at in range(0, len(text) - 600, 900)]
     return documents[:count], pieces[:SEEDS]
-
-
-# ---------------------------------------------------------------- filling
-
-
-async def fill(stack: Stack, embedder: Embedder, texts: Sequence[str]) -> float:
-    """`FILLING` chunks into the index, by the indexer's own code; chunks per second."""
-    vectors = await embedder.embed_documents(texts)
-    chance = np.random.default_rng(SEED)
-    async with Database.open(
-        stack.dsn("retrieve"), schema="retrieve", migrations=MIGRATIONS, setup=writing.setup
-    ) as database:
-        index = Index(database)
-        started = time.perf_counter()
-        for first in range(0, FILLING, 1024):
-            await index.write(_filling(chance, texts, vectors, first, min(1024, FILLING - first)))
-        return FILLING / (time.perf_counter() - started)
-
-
-def _filling(
-    chance: np.random.Generator, texts: Sequence[str], vectors: Any, first: int, count: int
-) -> list[Record[DocumentEmbedded]]:
-    """Documents of 16 chunks, each a mixture of two of the embedded texts."""
-    one, other = chance.integers(0, len(texts), (2, count))
-    share = chance.uniform(0.5, 1.0, (count, 1)).astype(np.float32)
-    mixed = share * vectors[one] + (1 - share) * vectors[other]
-    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
-    position = Position(cluster="bench", partition=0, offset=0, at=0)
-    made = []
-    for at in range(0, count, 16):
-        chunks = tuple(
-            Chunk(
-                ordinal=i,
-                text=f"{texts[n]} {first + at + i}",
-                kind=ElementKind.PARAGRAPH,
-                span=TextSpan(start=0, end=len(texts[n])),
-            )
-            for i, n in enumerate(one[at : at + 16].tolist())
-        )
-        name = f"filling/{first + at}"
-        body = DocumentEmbedded(
-            document=name, collection=COLLECTION, submission=name, position=position, version=1,
-            generation=1, cut="filling", k=0, n=1, chunks=chunks, model="bench",
-            dim=mixed.shape[1], vectors=mixed[at : at + 16].astype("<f2").tobytes(),
-        )  # fmt: skip
-        envelope = Envelope(id=name, tenant="default", job=name)
-        made.append(Record("bench", 0, 0, position, f"default/{name}", envelope, body))
-    return made
 
 
 # ---------------------------------------------------------------- arms
@@ -181,18 +129,28 @@ class Pipeline:
                     waiting.discard(record.key.decode())
         return time.perf_counter() - started
 
-    async def texts(self, run: str) -> list[str]:
+    async def chunks(self, run: str) -> list[PeerChunk]:
         """What was embedded of a load, in no particular order."""
         connection = await asyncpg.connect(self._stack.dsn("retrieve"))
         try:
             found = await connection.fetch(
-                "SELECT title, heading_path, text FROM retrieve.chunk WHERE tenant = 'default' "
-                "AND generation = 1 AND document LIKE $1 || '/%' ORDER BY chunk_id",
+                "SELECT chunk_id, document, title, heading_path, text FROM retrieve.chunk "
+                "WHERE tenant = 'default' AND generation = 1 AND document LIKE $1 || '/%' "
+                "ORDER BY chunk_id",
                 run,
             )
         finally:
             await connection.close()
-        return [embedded_text(row["title"], row["heading_path"], row["text"]) for row in found]
+        return [
+            PeerChunk(
+                id=str(row["chunk_id"]),
+                document=row["document"],
+                text=embedded_text(row["title"], row["heading_path"], row["text"]),
+                title=row["title"] or "",
+                metadata={"document": row["document"]},
+            )
+            for row in found
+        ]
 
 
 def _submission(document: Document, run: str) -> Publication[DocumentSubmitted]:
@@ -253,53 +211,105 @@ def report(rounds: Sequence[Round], watches: Sequence[Watch]) -> None:
         print(f"{name:16} {seconds / whole:12.1%} {seconds / chunks * 1e3:14.2f} {most:18.0f}")
 
 
+class Bench:
+    """A stack that is up and filled, and what was measured on it."""
+
+    def __init__(self, stack: Stack, pipeline: Pipeline, embedder: Embedder, folder: Path) -> None:
+        self._stack = stack
+        self._pipeline = pipeline
+        self._embedder = embedder
+        self._folder = folder
+        self._tokenizer = tokenizer(embedder.model)
+        self.rounds: list[Round] = []
+        self.watches: list[Watch] = []
+        self.times_faster: dict[str, list[float]] = {name: [] for name in NAMES}
+
+    async def round(self, documents: Sequence[Document]) -> None:
+        run = f"round-{len(self.rounds)}"
+        watch = Watch(self._stack)
+        async with watch():
+            took = await self._pipeline.load(documents, run)
+        texts = [chunk.text for chunk in await self._pipeline.chunks(run)]
+        tokens = sum(self._tokenizer.count(texts))
+        least = await ceiling(self._embedder, texts)
+        self.rounds.append(Round(len(documents), len(texts), tokens, took, least))
+        self.watches.append(watch)
+        print(f"round {len(self.rounds)}: ratio {self.rounds[-1].ratio:.3f}", flush=True)
+
+    async def peers(self, documents: Sequence[Document], model: Path) -> None:
+        """One round of every peer on the chunks of `documents`, after our own."""
+        run = f"peers-{len(self.times_faster[NAMES[0]])}"
+        ours = len(documents) / await self._pipeline.load(documents, run)
+        file = self._folder / f"{run}.jsonl"
+        write_chunks(file, await self._pipeline.chunks(run))
+        port = int(str(self._stack.state.postgres).rpartition(":")[2])
+        dsn = Postgres(self._stack.folder / "postgres", port).admin_dsn
+        print(f"penstock {ours:.1f} docs/s", flush=True)
+        for name in NAMES:
+            theirs = await run_peer(name, file, dsn, model)
+            self.times_faster[name].append(ours / theirs.docs_per_s)
+            print(
+                f"{name} {theirs.docs_per_s:.1f} docs/s ({self.times_faster[name][-1]:.2f}x), "
+                f"{theirs.cpu_s:.0f} s of CPU, {theirs.max_rss_mb:.0f} MB {theirs.versions}",
+                flush=True,
+            )
+
+    def figures(self) -> dict[str, float | str]:
+        """Medians over the rounds."""
+        rounds = self.rounds
+        ratios = [r.ratio for r in rounds]
+        found: dict[str, float | str] = {
+            "ingest.model": self._embedder.model,
+            "ingest.documents": sum(r.documents for r in rounds),
+            "ingest.chunks": sum(r.chunks for r in rounds),
+            "ingest.tokens": sum(r.tokens for r in rounds),
+            "ingest.docs_per_s": _median(r.documents / r.pipeline_s for r in rounds),
+            "ingest.ceiling_docs_per_s": _median(r.documents / r.ceiling_s for r in rounds),
+            "ingest.ratio": _median(ratios),
+            "ingest.ratio_spread": round(max(ratios) - min(ratios), 3),
+        }
+        for name, times in self.times_faster.items():
+            if times:
+                found[f"ingest.vs_{name}"] = _median(times)
+                found[f"ingest.vs_{name}_spread"] = round(max(times) - min(times), 3)
+        return found
+
+
+def _median(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 3)
+
+
 async def bench(arguments: argparse.Namespace, folder: Path) -> dict[str, float | str]:
-    documents, others = drawn(arguments.documents)
-    rounds: list[Round] = []
-    watches: list[Watch] = []
+    with_peers = not QUICK and arguments.model == DEFAULT_MODEL and not arguments.no_peers
+    documents, others = drawn(arguments.documents + PEER_DOCUMENTS)
+    load, for_peers = documents[: arguments.documents], documents[arguments.documents :]
+    checkpoint = await prepare() if with_peers else folder
     async with (
         open_embedder(arguments.model) as embedder,
-        whole_stack(folder, PENSTOCK_EMBED_MODEL=arguments.model) as stack,
+        whole_stack(folder / "penstock", PENSTOCK_EMBED_MODEL=arguments.model) as stack,
         Pipeline.open(stack) as pipeline,
     ):
         await _create_collection(stack, arguments.model)
-        rate = await fill(stack, embedder, others)
+        rate = await fill(stack, embedder, others, FILLING)
         print(f"index filled with {FILLING} chunks, {rate:.0f} a second", flush=True)
         await pipeline.load([Document("warm-up", "", others[0])], "warm")
-        share = len(documents) // ROUNDS
+        measured = Bench(stack, pipeline, embedder, folder)
         for number in range(ROUNDS):
-            mine = documents[number * share : (number + 1) * share]
-            run = f"round-{number}"
-            watch = Watch(stack)
-            async with watch():
-                took = await pipeline.load(mine, run)
-            texts = await pipeline.texts(run)
-            tokens = sum(len(text) for text in texts) // 4
-            rounds.append(
-                Round(len(mine), len(texts), tokens, took, await ceiling(embedder, texts))
-            )
-            watches.append(watch)
-            print(f"round {number + 1}: ratio {rounds[-1].ratio:.3f}", flush=True)
-    report(rounds, watches)
+            await measured.round(_share(load, number))
+            if with_peers:
+                await measured.peers(_share(for_peers, number), checkpoint)
+    report(measured.rounds, measured.watches)
     if arguments.samples:
         arguments.samples.write_text(
-            json.dumps([[asdict(sample) for sample in watch.samples] for watch in watches])
+            json.dumps([[asdict(sample) for sample in watch.samples] for watch in measured.watches])
         )
-    return {
-        "ingest.model": arguments.model,
-        "ingest.documents": sum(r.documents for r in rounds),
-        "ingest.chunks": sum(r.chunks for r in rounds),
-        "ingest.docs_per_s": round(
-            statistics.median(r.documents / r.pipeline_s for r in rounds), 2
-        ),
-        "ingest.ceiling_docs_per_s": round(
-            statistics.median(r.documents / r.ceiling_s for r in rounds), 2
-        ),
-        "ingest.ratio": round(statistics.median(r.ratio for r in rounds), 3),
-        "ingest.ratio_spread": round(
-            max(r.ratio for r in rounds) - min(r.ratio for r in rounds), 3
-        ),
-    }
+    return measured.figures()
+
+
+def _share(documents: Sequence[Document], number: int) -> Sequence[Document]:
+    """A round's part."""
+    size = len(documents) // ROUNDS
+    return documents[number * size : (number + 1) * size]
 
 
 async def _create_collection(stack: Stack, model: str) -> None:
@@ -317,10 +327,15 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"default: {DEFAULT_MODEL}")
     parser.add_argument("--documents", type=int, default=DOCUMENTS, help=f"default: {DOCUMENTS}")
     parser.add_argument("--samples", type=Path, help="write what was sampled each second here")
+    parser.add_argument("--no-peers", action="store_true", help="our own pipeline alone")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        figures = asyncio.run(bench(arguments, Path(folder) / "penstock"))
-    finish(figures, at_least={"ingest.ratio": 0.5})
+        figures = asyncio.run(bench(arguments, Path(folder)))
+    floors = {"ingest.ratio": 0.5} if arguments.model == DEFAULT_MODEL else {}
+    floors |= {
+        f"ingest.vs_{n}": least for n, least in FLOORS.items() if f"ingest.vs_{n}" in figures
+    }
+    finish(figures, at_least=floors)
 
 
 if __name__ == "__main__":
