@@ -53,7 +53,7 @@ test: install ## unit, contract, integration and end-to-end tests on the real se
 contracts: install ## write deploy/topics.yaml, docs/contracts and docs/errors.md anew from the code
 	$(RUN) python tools/contracts.py
 
-.PHONY: bench-retrieval bench-parse bench-answer bench-guard bench-search
+.PHONY: bench-retrieval bench-parse bench-answer bench-guard bench-search bench-ingest
 bench-retrieval: install ## ranking quality on public sets (QUICK=1: a few minutes)
 	QUICK=$(QUICK) $(RUN) python bench/retrieval.py
 bench-parse: install ## text recall over real files in many formats
@@ -64,3 +64,5 @@ bench-guard: install ## what the guard finds, and what it cries wolf at
 	QUICK=$(QUICK) $(RUN) python bench/guard.py
 bench-search: install ## what search and questions cost over the same parts by hand
 	QUICK=$(QUICK) $(RUN) python bench/search.py
+bench-ingest: install ## from published to searchable, beside its own ceiling and other frameworks
+	QUICK=$(QUICK) $(RUN) python bench/ingest.py

@@ -37,7 +37,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from filling import fill
-from peers import NAMES, PeerChunk, prepare, run_peer, write_chunks
+from frameworks import NAMES, PeerChunk, prepare, run_peer, write_chunks
 from penstock.common import topics
 from penstock.common.envelope import Envelope, Publication
 from penstock.common.events import (

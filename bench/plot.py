@@ -1,7 +1,7 @@
 """Memory of each process and the rate of each stage over a load, as one SVG.
 
-    python bench/ingest.py --samples FILE
-    python bench/plot.py FILE docs/benchmarks/ingest.svg
+python bench/ingest.py --samples FILE
+python bench/plot.py FILE docs/benchmarks/ingest.svg
 """
 
 import argparse

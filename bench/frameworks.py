@@ -34,7 +34,7 @@ from penstock.models.onnx import usable_cores
 
 NAMES: Final = ("llamaindex", "langchain", "haystack")
 CACHE: Final = Path("~/.cache/penstock/bench/peers").expanduser()
-HERE: Final = Path(__file__).parent
+HERE: Final = Path(__file__).parent / "peers"
 ALIKE: Final = 0.9999
 """Cosine at which two vectors of the same text come from the same model."""
 PROBES: Final = ("A driver calls this routine at IRQL = DISPATCH_LEVEL.", "short", "long " * 600)
