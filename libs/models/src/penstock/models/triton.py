@@ -16,11 +16,12 @@ from tritonclient.utils import InferenceServerException
 from penstock.common.failures import PermanentError, TransientError
 from penstock.common.telemetry import current_traceparent
 from penstock.models.batching import pack_buckets, padded, restore
+from penstock.models.cache import model_files
 from penstock.models.pooling import pool
 from penstock.models.ports import Vectors
 from penstock.models.registry import ModelSpec
 from penstock.models.settings import ModelSettings
-from penstock.models.tokens import Tokenizer, tokenizer
+from penstock.models.tokens import Tokenizer
 
 log = structlog.get_logger()
 
@@ -61,7 +62,8 @@ class TritonEmbedder:
     @classmethod
     async def open(cls, spec: ModelSpec, settings: ModelSettings) -> "TritonEmbedder":
         """Does not need the server yet: one that is away shows at the first request."""
-        loaded = await asyncio.to_thread(tokenizer, spec.name, settings)
+        files = await asyncio.to_thread(model_files, spec, settings.embed_precision, settings)
+        loaded = await asyncio.to_thread(Tokenizer, files.tokenizer, spec)
         client = InferenceServerClient(settings.triton)
         return cls(spec, client, loaded, settings.triton_timeout_s)
 
