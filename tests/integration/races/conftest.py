@@ -1,11 +1,12 @@
 """The whole pipeline on the run's real servers, in one event loop: real stages with gates before them.
 
 A gate holds or refuses the records that a test names, so that an interleaving happens every time.
+There are two of every service: whatever races here may race between processes.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,22 +51,24 @@ Seen = TypeVar("Seen")
 
 
 class Gate:
-    """Stands before the handler of one topic in one stage, redriven records included."""
+    """Stands before the handlers of one topic in one group, redriven records included."""
 
-    def __init__(self, handler: Handler[Any]) -> None:
-        self._handler = handler
+    def __init__(self) -> None:
         self._refused: Wanted = lambda _: False
         self._held: Wanted = lambda _: False
         self._open = asyncio.Event()
         self._reached = asyncio.Event()
 
-    async def __call__(self, records: Sequence[Record[Any]]) -> Any:
-        if any(map(self._held, records)):
-            self._reached.set()
-            await self._open.wait()
-        if any(map(self._refused, records)):
-            raise PermanentError("a gate of this test is shut", type="refused_by_test")
-        return await self._handler(records)
+    def before(self, handler: Handler[Any]) -> Handler[Any]:
+        async def handle(records: Sequence[Record[Any]]) -> Any:
+            if any(map(self._held, records)):
+                self._reached.set()
+                await self._open.wait()
+            if any(map(self._refused, records)):
+                raise PermanentError("a gate of this test is shut", type="refused_by_test")
+            return await handler(records)
+
+        return handle
 
     @contextmanager
     def refusing(self, wanted: Wanted) -> Iterator[None]:
@@ -250,12 +253,11 @@ def services(servers: Servers, blobs: Path) -> Sequence[Service]:
     )  # fmt: skip
 
 
-def gates_of(stage: Stage) -> Mapping[tuple[str, str], Gate]:
-    """Put a gate before every handler of a stage that has started."""
-    gates = {}
+def put_gates(gates: dict[tuple[str, str], Gate], stage: Stage) -> None:
+    """One gate for a group and topic, before the handlers of all stages that have started."""
     for route in {id(route): route for route in stage._routes.values()}.values():
-        gates[stage.group, route.topic.name] = route.handler = Gate(route.handler)
-    return gates
+        gate = gates.setdefault((stage.group, route.topic.name), Gate())
+        route.handler = gate.before(route.handler)
 
 
 async def skip_backlog(kafka: str) -> None:
@@ -295,11 +297,10 @@ async def pipeline(
     blobs = tmp_path_factory.mktemp("races") / "blobs"
     gates: dict[tuple[str, str], Gate] = {}
     async with AsyncExitStack() as stack:
-        made = services(servers, blobs)
-        for service in made:
-            await stack.enter_async_context(serving(service))
-            for stage in service._stages:
-                gates |= gates_of(stage)
+        made = [*services(servers, blobs), *services(servers, blobs)]
+        await asyncio.gather(*(stack.enter_async_context(serving(service)) for service in made))
+        for stage in (stage for service in made for stage in service._stages):
+            put_gates(gates, stage)
         url = f"http://127.0.0.1:{made[-1].settings.port}"
         penstock = await stack.enter_async_context(Penstock(url))
         try:
