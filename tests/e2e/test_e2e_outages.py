@@ -227,15 +227,15 @@ async def on_triton(stack: Any, address: str, until: Callable[..., Any]) -> Asyn
 
 async def restarted(stack: Any, until: Callable[..., Any]) -> None:
     """A process reads its settings when it starts."""
-    for process in ("embed", "searcher"):
-        before = stack.pid(process)
+    before = {process: stack.pid(process) for process in ("embed", "searcher")}
+    for process in before:
         stack.kill(process)
 
-        async def again(process: str = process, before: int = before) -> bool:
-            state = stack.state["processes"][process]
-            return bool(state["state"] == "ready" and state["pid"] != before)
+    async def again() -> bool:
+        states = {process: stack.state["processes"][process] for process in before}
+        return all(s["state"] == "ready" and s["pid"] != before[p] for p, s in states.items())
 
-        await until(again, 90)
+    await until(again, 90)
 
 
 @pytest.mark.timeout(300)

@@ -44,6 +44,8 @@ class Tenant:
     inner: dict[str, httpx.AsyncClient]
     """Clients of the inner doors, with this tenant's service token."""
     private: str = field(default_factory=lambda: f"private-{uuid4().hex[:8]}.md")
+    spared: str = field(default_factory=lambda: f"spared-{uuid4().hex[:8]}.md")
+    """Like `private`, and the other deletes what it has under this name: nothing."""
     shelf: str = field(default_factory=lambda: f"shelf-{uuid4().hex[:8]}")
     twin: str = field(default_factory=lambda: f"twin-{uuid4().hex[:8]}")
     doomed: str = field(default_factory=lambda: f"doomed-{uuid4().hex[:8]}.md")
@@ -117,7 +119,7 @@ async def _fill(one: Tenant, doomed: list[str]) -> None:
         made = await one.http.post("/v1/collections", json={"name": shelf, "chunk_tokens": 128})
         assert made.status_code == 201, made.text
     text, about = f"The word that opens the vault is {one.word}.", {"owner": one.name}
-    found = [one.shared, one.private, f"{one.word}.md", *doomed]
+    found = [one.shared, one.private, one.spared, f"{one.word}.md", *doomed]
     held = [f"held-{RUN}.md", f"{one.word}-held.md"]
     texts = dict.fromkeys(found, text) | dict.fromkeys(held, f"{text}\n\n{ORDER}")
     documents = [

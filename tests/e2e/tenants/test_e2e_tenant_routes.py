@@ -63,7 +63,7 @@ def documents(me: Tenant, them: Tenant) -> Tries:
         ],
         ("GET", one): [Try(f"{path}/{me.shared}", 200), Try(f"{path}/{them.private}", 404)],
         ("GET", f"{one}/text"): text_tries(me, them),
-        ("DELETE", one): [Try(f"{path}/{them.private}", 202), Try(f"{path}/{me.doomed}", 202)],
+        ("DELETE", one): [Try(f"{path}/{them.spared}", 202), Try(f"{path}/{me.doomed}", 202)],
     }
 
 
@@ -251,7 +251,7 @@ async def check(http: httpx.AsyncClient, method: str, one: Try, me: Tenant, them
 
 async def theirs_is_unharmed(me: Tenant, them: Tenant) -> None:
     """Whatever was tried."""
-    for document in (me.shared, them.private, me.doomed):
+    for document in (me.shared, them.private, them.spared, me.doomed):
         assert them.word in (await them.get(f"/v1/documents/{document}/text"))["text"]
     assert (await them.get(f"/v1/jobs/{me.running}"))["state"] == "running"
     for letter in them.letters:
