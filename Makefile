@@ -49,6 +49,10 @@ test: install ## unit, contract, integration and end-to-end tests on the real se
 	$(RUN) pytest tests/unit
 	$(RUN) pytest tests/contracts tests/integration tests/e2e
 
+.PHONY: test-two
+test-two: install ## the end-to-end tests again, with two of every process
+	PENSTOCK_TEST_INSTANCES=2 $(RUN) pytest tests/e2e
+
 .PHONY: contracts
 contracts: install ## write deploy/topics.yaml, docs/contracts and docs/errors.md anew from the code
 	$(RUN) python tools/contracts.py
