@@ -1,6 +1,7 @@
 """The shell of every process: HTTP for health and doors, the stage behind it, an orderly stop."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -59,6 +60,7 @@ class Service:
         self._started = False
         self.failed = False
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_start: Callable[[], None] = lambda: None
         self.app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
@@ -90,6 +92,7 @@ class Service:
             for stage in self._stages:
                 stack.push_async_callback(stage.drain)
                 await stage.start()
+            self.on_start()
             self._started = True
             log.info("started")
             await stop.wait()
@@ -146,6 +149,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _keep_what_is_loaded() -> None:
+    """Modules and models stay to the end: no later collection of garbage walks them again.
+
+    Measured in the guard: 140,000 objects, and some 100 ms in which a question stands still.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def run(service: Service) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Returns when all is closed."""
     close_to_neighbours()
@@ -164,6 +176,7 @@ def run(service: Service) -> None:
         service.stopping,
     )
     service.on_failure = partial(setattr, server, "should_exit", True)
+    service.on_start = _keep_what_is_loaded
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.serve())
     if service.failed or not server.started:
