@@ -289,10 +289,12 @@ async def skip_backlog(kafka: str) -> None:
         await admin.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def pipeline(
     servers: Servers, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Pipeline]:
+    """For one module: in a folder without `__init__.py` a package's fixture lives as long as the
+    run, and these processes would take the records of every test that comes after."""
     await skip_backlog(servers.kafka)
     blobs = tmp_path_factory.mktemp("races") / "blobs"
     gates: dict[tuple[str, str], Gate] = {}
