@@ -62,34 +62,6 @@ async def test_an_oversized_file_is_refused_at_both_doors(
     assert (caught.value.status, caught.value.type) == (413, "too_large")
 
 
-async def test_a_parser_that_hangs_costs_its_document_and_nothing_else(
-    stack: Any, penstock: Penstock, until: Callable[..., Any]
-) -> None:
-    """The workers that read documents are stopped as a parser stops that never comes back."""
-    warm = f"warm-{uuid4().hex[:6]}"
-    job = await penstock.submit_documents(
-        [{"id": warm, "text": "Workers are started when needed."}]
-    )
-    assert (await penstock.wait(job.id)).state == "succeeded"
-    services = stack.instances("ingest")
-    workers = [worker for service in services for worker in service.children()]
-    assert workers
-    for worker in workers:
-        worker.suspend()
-    job = await penstock.submit_documents([{"id": f"stuck-{warm}", "text": "Never read."}])
-    ended = await until(lambda: ended_job(penstock, job.id), 60)
-    assert ended.state == "failed"
-    assert "longer than 8 s" in ended.error.message
-    after = await penstock.submit_documents([{"id": f"after-{warm}", "text": "Read as ever."}])
-    assert (await penstock.wait(after.id)).state == "succeeded"
-    assert stack.instances("ingest") == services
-
-
-async def ended_job(penstock: Penstock, job: str) -> Any:
-    found = await penstock.job(job)
-    return found if found.ended else None
-
-
 async def test_invalid_json_is_a_dead_letter_that_can_be_seen_redriven_and_dropped(
     stack: Any, penstock: Penstock, until: Callable[..., Any]
 ) -> None:

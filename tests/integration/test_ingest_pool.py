@@ -1,6 +1,7 @@
 """Hostile files: each costs its worker process, none the service or the next document."""
 
 import asyncio
+import signal
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -107,6 +108,22 @@ async def test_a_worker_imports_nothing_from_the_folder_it_is_in(
     monkeypatch.chdir(tmp_path)
     async with ParsePool.open(1, Limits(seconds=30, memory_bytes=1024 * MIB)) as opened:
         assert (await opened.run(job(b"Water flows."))).converter == "text"
+
+
+async def test_a_worker_that_never_gets_ready_is_no_fault_of_the_document(
+    hostile: ParsePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its machine has stalled: the document waits for a new one, and is read."""
+    document = job(b"Water flows.")
+    await hostile.run(document)
+    process = hostile._workers[0]._process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    with monkeypatch.context() as patched:
+        patched.setattr("penstock.ingest.pool.START_SECONDS", 1)
+        with pytest.raises(TransientError, match="not ready within 1 s"):
+            await hostile.run(document)
+    assert (await hostile.run(document)).converter == "text"
 
 
 async def test_a_cancelled_caller_gives_its_worker_back(hostile: ParsePool) -> None:
