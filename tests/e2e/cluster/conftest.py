@@ -87,7 +87,7 @@ class Cluster:
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder, env=self.environment(), capture_output=True, text=True,
-            check=False, timeout=150,
+            check=False, timeout=300,
         )  # fmt: skip
 
     def given(self, *files: str) -> dict[str, str]:
