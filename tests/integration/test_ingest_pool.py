@@ -86,14 +86,14 @@ async def test_a_hostile_file_fails_alone_and_the_next_one_is_read(
 
 
 async def test_a_file_that_takes_over_its_parser_finds_no_secret_there(
-    hostile: ParsePool, monkeypatch: pytest.MonkeyPatch
+    hostile: ParsePool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Whatever the service was given: the worker inherits what a parser needs, by name."""
     secrets = ("PENSTOCK_DATABASE", "PENSTOCK_SERVICE_SECRET", "PENSTOCK_KAFKA_PASSWORD",
                "PENSTOCK_CHAT_KEY", "PENSTOCK_OPERATOR_KEY", "AWS_SECRET_ACCESS_KEY")  # fmt: skip
     for name in secrets:
         monkeypatch.setenv(name, "secret")
-    monkeypatch.setenv("PENSTOCK_MODELS", "models")
+    monkeypatch.setenv("PENSTOCK_MODELS", str(tmp_path))
     with pytest.raises(Unreadable, match="LookupError") as told:
         await hostile.run(job(b"tell"))
     assert not any(name in str(told.value) for name in secrets)
