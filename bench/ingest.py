@@ -60,6 +60,7 @@ FLOORS = {"llamaindex": 3.0, "langchain": 2.5, "haystack": 2.5}
 SEEDS = 400 if QUICK else 2_000
 """Chunks that are really embedded for the filling."""
 COLLECTION = "bench"
+AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,10 @@ class Pipeline:
         """Seconds from the first publication to the last announcement."""
         waiting = {f"default/{run}/{document.id}" for document in documents}
         started = time.perf_counter()
-        await self._publisher.publish(*(_submission(document, run) for document in documents))
+        for at in range(0, len(documents), AT_ONCE):  # the client gives up on more than it can send
+            await self._publisher.publish(
+                *(_submission(document, run) for document in documents[at : at + AT_ONCE])
+            )
         while waiting:
             for records in (await self._outcomes.getmany(timeout_ms=1000)).values():
                 for record in records:

@@ -126,7 +126,7 @@ async def test_a_question_is_planned(
 async def test_a_table_row_answers_with_its_place(
     servers: Servers, publisher: Publisher, answerer: None
 ) -> None:
-    """The right row is quoted, first as a sentence, then whole; the span opens the document."""
+    """The right row is quoted, at once and whole; the span opens the document."""
     job, passage = uuid4().hex, await evidence()
     asked = PassageRetrieved(question=QUESTION, passages=(passage,))
     await publisher.publish(event(PASSAGE_RETRIEVED, job, asked))
@@ -135,9 +135,7 @@ async def test_a_table_row_answers_with_its_place(
     )
     row = TEXT.splitlines()[1]
     start = 200 + TEXT.index(row)
-    assert [(d.sentence, d.final, d.text) for d in drafted] == [
-        (0, False, f"{row} [1]"), (1, True, f"{row} [1]"),
-    ]  # fmt: skip
+    assert [(d.sentence, d.final, d.text) for d in drafted] == [(0, True, f"{row} [1]")]
     (citation,) = drafted[-1].citations
     assert (citation.quote, citation.start, citation.end) == (row, start, start + len(row))
     assert drafted[-1].passages == (passage,)

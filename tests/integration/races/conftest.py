@@ -240,7 +240,8 @@ def services(servers: Servers, blobs: Path) -> Sequence[Service]:
         embed(EmbedSettings(**at(ports[3]))),
         indexer(RetrieveSettings(**at(ports[4], "retrieve"))),
         searcher(RetrieveSettings(**at(ports[5], "retrieve"))),
-        answerer(GenerateSettings(**at(ports[6], "generate"))),
+        # Every sentence goes ahead: some races are about those.
+        answerer(GenerateSettings(**at(ports[6], "generate"), sentence_wait_ms=0)),
         Api(
             ApiSettings(
                 **at(

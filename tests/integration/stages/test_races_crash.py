@@ -214,7 +214,7 @@ CASES = {
         GenerateSettings,
         (
             Given(QUESTION_ADMITTED, lambda _: e.QuestionAdmitted(question=QUESTION), dies=QUESTION_PLANNED),
-            Given(PASSAGE_RETRIEVED, retrieved, dies=ANSWER_DRAFTED),  # at its first sentence
+            Given(PASSAGE_RETRIEVED, retrieved, dies=ANSWER_DRAFTED),
             Given(PASSAGE_RETRIEVED, retrieved, dies=JOB_PROGRESSED),  # the draft is kept
             Given(DOCUMENT_REMOVED, removed, dies=DOCUMENT_PURGED),
         ),

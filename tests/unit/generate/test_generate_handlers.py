@@ -1,5 +1,6 @@
 """A question on its way: planned, answered once, ended in time."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,10 +97,15 @@ def bodies(publications: Sequence[Publication[Any]]) -> list[Any]:
 
 
 def answering(
-    writer: CountingWriter, drafts: MemoryDrafts, outbox: Outbox, *cancelled: str
+    writer: CountingWriter,
+    drafts: MemoryDrafts,
+    outbox: Outbox,
+    *cancelled: str,
+    moment: timedelta = timedelta(0),
 ) -> Answering:
     jobs = {("acme", job) for job in cancelled}
-    return Answering(drafts, writer, outbox.publish, jobs.__contains__, timedelta(seconds=5))
+    patience = timedelta(seconds=5)
+    return Answering(drafts, writer, outbox.publish, jobs.__contains__, patience, moment)
 
 
 async def test_direct_searches_for_the_question_itself() -> None:
@@ -130,6 +136,41 @@ async def test_sentences_come_first_and_the_whole_at_the_end() -> None:
     assert set(final.timings_ms) == {"search", "answer"}
     assert [p.topic for p in returned] == [ANSWER_DRAFTED, USAGE_RECORDED, JOB_PROGRESSED]
     assert returned[1].key == "acme"
+
+
+async def test_an_answer_that_is_there_at_once_goes_out_once() -> None:
+    """Nobody reads the sentences before the whole: one draft passes the guard, not three."""
+    outbox = Outbox()
+    slow = answering(CountingWriter(), MemoryDrafts(), outbox, moment=timedelta(minutes=1))
+    final = bodies(await slow.answer([record(QUESTION)]))[0]
+    assert outbox.sent == []
+    assert (final.sentence, final.final, final.text) == (0, True, "One. Two.")
+
+
+class HeldWriter(CountingWriter):
+    """Does not end before its sentences are on their way."""
+
+    def __init__(self, outbox: "Outbox") -> None:
+        super().__init__()
+        self.outbox = outbox
+
+    async def write(
+        self, tenant: str, question: PassageRetrieved, passages: Sequence[Passage]
+    ) -> AsyncIterator[Written]:
+        async for piece in super().write(tenant, question, passages):
+            if piece.final:
+                async with asyncio.timeout(5):
+                    while len(self.outbox.sent) < 2:
+                        await asyncio.sleep(0)
+            yield piece
+
+
+async def test_the_sentences_of_a_slow_answer_do_not_wait_for_its_end() -> None:
+    outbox = Outbox()
+    slow = answering(HeldWriter(outbox), MemoryDrafts(), outbox, moment=timedelta(milliseconds=1))
+    final = bodies(await slow.answer([record(QUESTION)]))[0]
+    assert [b.text for b in bodies(outbox.sent)] == ["One.", "Two."]
+    assert (final.sentence, final.text) == (2, "One. Two.")
 
 
 async def test_a_redelivered_question_does_not_pay_twice() -> None:

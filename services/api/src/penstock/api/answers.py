@@ -52,6 +52,13 @@ async def stream(
     body = record.value
     if job.status.state.final or body.ask < job.ask or gone(record, documents):
         return
+    await _tell(connection, job, body)
+    await _quote(connection, job, body.citations)
+
+
+async def _tell(
+    connection: asyncpg.Connection, job: Job, body: e.AnswerReleased | e.AnswerWithheld
+) -> None:
     data = {
         "ask": body.ask,
         "round": body.round,
@@ -61,7 +68,6 @@ async def stream(
     }
     once = f"sentence/{body.ask}/{body.round}/{body.sentence}"
     await add_notes(connection, [Note(job.tenant, job.id, "sentence", data, once)])
-    await _quote(connection, job, body.citations)
 
 
 async def finish(
@@ -86,6 +92,8 @@ async def finish(
         result = as_result(record, documents)
         if isinstance(body, e.AnswerWithheld):
             await retract(connection, job, [], reason="the answer was withheld by the guard")
+        elif not body.abstained and not body.sentence:
+            await _tell(connection, job, body)  # it was there at once: no sentence went ahead
     await connection.execute(
         "INSERT INTO answer (tenant, job, result) VALUES ($1, $2, $3) "
         "ON CONFLICT (tenant, job) DO NOTHING",

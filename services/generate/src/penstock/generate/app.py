@@ -106,6 +106,7 @@ def register(
         stage.publisher.publish,
         stage.cancelled.__contains__,
         timedelta(seconds=settings.answer_deadline_s),
+        timedelta(milliseconds=settings.sentence_wait_ms),
     )
     stage.on(
         QUESTION_ADMITTED, plan, concurrency=QUESTIONS, in_key_order=True,

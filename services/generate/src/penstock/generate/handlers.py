@@ -22,6 +22,7 @@ from penstock.common.events import (
 from penstock.common.failures import PermanentError, RetryPolicy
 from penstock.common.progress import progressed
 from penstock.common.topics import ANSWER_DRAFTED, QUESTION_PLANNED, USAGE_RECORDED
+from penstock.generate.ahead import Ahead
 from penstock.generate.answering import final_event, sentence_event
 from penstock.generate.ports import Drafts, ModelAwayError, Writer
 
@@ -70,6 +71,7 @@ class Answering:
         publish: for sentences, which go out while the rest is still being written.
         cancelled: whether (tenant, job) has been cancelled.
         patience: how long a model is waited for when the question brings no deadline.
+        moment: an answer that is whole so soon after its first sentence goes out as a whole alone.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class Answering:
         publish: Callable[..., Awaitable[object]],
         cancelled: Callable[[tuple[str, str]], bool],
         patience: timedelta,
+        moment: timedelta,
     ) -> None:
         self._drafts = drafts
         self._writer = writer
         self._publish = publish
         self._cancelled = cancelled
         self._patience = patience
+        self._moment = moment
 
     async def answer(self, records: Sequence[Record[PassageRetrieved]]) -> Publications:
         """
@@ -149,25 +153,23 @@ class Answering:
         passages = await self._drafts.live(env.tenant, question.passages)
         started = time.monotonic()
         drafted: list[AnswerDrafted] = []
-        sending: list[asyncio.Future[object]] = []
-        try:
+
+        def publish(sentence: AnswerDrafted) -> Awaitable[object]:
+            return self._publish(follow(record, ANSWER_DRAFTED, sentence))
+
+        async with Ahead(publish, self._moment) as ahead:
             async for piece in self._writer.write(env.tenant, question, passages):
                 if self._cancelled((env.tenant, env.job)):
                     raise QuestionCancelledError
                 if piece.final:
+                    if not ahead.went:
+                        drafted.clear()  # the whole is the first that is heard of it
                     elapsed = (time.monotonic() - started) * 1000
                     drafted.append(final_event(question, len(drafted), piece, passages, elapsed))
-                    continue
-                drafted.append(sentence_event(question, len(drafted), piece, passages))
-                # The rest of the answer does not wait for the brokers; begun in order, the
-                # sentences arrive in order.
-                sent = self._publish(follow(record, ANSWER_DRAFTED, drafted[-1]))
-                sending.append(asyncio.ensure_future(sent))
-            await asyncio.gather(*sending)
-        finally:
-            for one in sending:
-                one.cancel()
-            await asyncio.gather(*sending, return_exceptions=True)
+                else:
+                    drafted.append(sentence_event(question, len(drafted), piece, passages))
+                    ahead.send(drafted[-1])
+            await ahead.sent()
         return drafted
 
 

@@ -16,3 +16,6 @@ class GenerateSettings(DatabaseSettings):
     """Longest silence of the model, seconds."""
     answer_deadline_s: float = Field(default=120.0, gt=0)
     """For questions that bring no deadline of their own: how long a model is waited for."""
+    sentence_wait_ms: float = Field(default=20.0, ge=0)
+    """So long the first sentence is held back: an answer that is whole by then goes out once. 0
+    sends every sentence ahead."""
