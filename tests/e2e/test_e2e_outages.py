@@ -245,6 +245,7 @@ async def test_an_embedding_server_that_refuses_then_hangs_is_waited_for(
     """A real tritonserver. Documents wait; a search is told within seconds what is away, one for words
     alone is answered; a question ends with its deadline, and names the stage; then all goes on."""
     tritonserver.environment()
+    await asyncio.to_thread(tritonserver.stop)  # another test may have had it running
     run = uuid4().hex[:6]
     before = await letters(penstock)
     async with on_triton(stack, tritonserver.address, until):

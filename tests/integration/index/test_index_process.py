@@ -70,7 +70,6 @@ async def test_a_document_is_indexed_removed_and_purged_over_kafka(
             )
         )
         process = IndexerProcess(settings)
-        assert await process.ready() is not None
         await stack.enter_async_context(process.resources())
         stack.push_async_callback(process.stage.drain)
         await process.stage.start()
