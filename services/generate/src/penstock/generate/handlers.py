@@ -12,6 +12,7 @@ from penstock.common.envelope import Publication, Record, follow
 from penstock.common.events import (
     AnswerDrafted,
     Failure,
+    Passage,
     PassageRetrieved,
     ProgressState,
     QuestionAdmitted,
@@ -102,13 +103,16 @@ class Answering:
         now = datetime.now(UTC)
         if env.expired(now):
             return [_failed(record, Stage.ANSWER, EXPIRED)]
-        stored = await self._drafts.find(env.tenant, question, env.job)
+        stored, passages = await asyncio.gather(
+            self._drafts.find(env.tenant, question, env.job),
+            self._drafts.live(env.tenant, question.passages),
+        )
         if stored:
             again = [follow(record, ANSWER_DRAFTED, sentence) for sentence in stored]
             return [*again, progressed(record, Stage.ANSWER)]
         deadline = env.deadline or now + self._patience
         try:
-            drafted = await self._draft_until(record, deadline)
+            drafted = await self._draft_until(record, passages, deadline)
         except ModelUnavailableError as away:
             return [_failed(record, Stage.ANSWER, away.failure())]
         except QuestionCancelledError:
@@ -118,10 +122,15 @@ class Answering:
     async def _announce(
         self, record: Record[PassageRetrieved], drafted: Sequence[AnswerDrafted]
     ) -> Publications:
+        """What is kept of a draft saves paying for it twice; whoever asked does not wait for that."""
         final = drafted[-1]
-        if not await self._drafts.store(record.envelope.tenant, record.envelope.job, drafted):
+        kept, _ = await asyncio.gather(
+            self._drafts.store(record.envelope.tenant, record.envelope.job, drafted),
+            self._publish(follow(record, ANSWER_DRAFTED, final)),
+        )
+        if not kept:
             log.info("draft_not_kept", reason="a document behind it was removed meanwhile")
-        found: Publications = [follow(record, ANSWER_DRAFTED, final)]
+        found: Publications = []
         if final.usage is not None:
             recorded = UsageRecorded(usage=final.usage, purpose="answer", at=datetime.now(UTC))
             found.append(follow(record, USAGE_RECORDED, recorded, key=record.envelope.tenant))
@@ -129,7 +138,7 @@ class Answering:
         return [*found, progressed(record, Stage.ANSWER)]
 
     async def _draft_until(
-        self, record: Record[PassageRetrieved], deadline: datetime
+        self, record: Record[PassageRetrieved], passages: Sequence[Passage], deadline: datetime
     ) -> list[AnswerDrafted]:
         """Try again while the model is away, as long as the question may take."""
         attempt = 0
@@ -138,7 +147,7 @@ class Answering:
             left = (deadline - datetime.now(UTC)).total_seconds()
             try:
                 async with asyncio.timeout(left):
-                    return await self._draft(record)
+                    return await self._draft(record, passages)
             except TimeoutError as error:
                 raise ModelUnavailableError("it did not finish before the deadline") from error
             except ModelAwayError as error:
@@ -147,10 +156,12 @@ class Answering:
                 if datetime.now(UTC) + timedelta(seconds=pause) >= deadline:
                     raise ModelUnavailableError(str(error)) from error
             await asyncio.sleep(pause)
+            passages = await self._drafts.live(record.envelope.tenant, passages)
 
-    async def _draft(self, record: Record[PassageRetrieved]) -> list[AnswerDrafted]:
+    async def _draft(
+        self, record: Record[PassageRetrieved], passages: Sequence[Passage]
+    ) -> list[AnswerDrafted]:
         env, question = record.envelope, record.value
-        passages = await self._drafts.live(env.tenant, question.passages)
         started = time.monotonic()
         drafted: list[AnswerDrafted] = []
 

@@ -82,7 +82,9 @@ def dialogue(settings: GuardSettings) -> Service:
     async def resources() -> AsyncIterator[None]:
         ready = await asyncio.to_thread(engines, settings)
         async with _database(settings, UNFLUSHED) as database:
-            gate = DialogueGate(Dialogues(database), ready, stage.collections.get)
+            gate = DialogueGate(
+                Dialogues(database), ready, stage.collections.get, stage.publisher.publish
+            )
             stage.on(
                 QUESTION_ASKED, gate.admit, concurrency=QUESTIONS, in_key_order=True,
                 stage=StageName.ADMIT,

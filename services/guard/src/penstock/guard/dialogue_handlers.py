@@ -1,7 +1,7 @@
 """The dialogue gates: questions are admitted or refused, answers released or withheld."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -38,18 +38,24 @@ def _now() -> datetime:
 
 
 class DialogueGate:
-    """Every verdict is kept under its question, ask, round and sentence: a repeat adds none."""
+    """Every verdict is kept under its question, ask, round and sentence: a repeat adds none.
+
+    Nobody waits for that: it is written while what passed is on its way, and the record counts as
+    done when both are.
+    """
 
     def __init__(
         self,
         verdicts: Dialogues,
         engines: Engines,
         configured: ConfigurationOf,
+        publish: Callable[[Publication[Any]], Awaitable[object]],
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._verdicts = verdicts
         self._engines = engines
         self._configured = configured
+        self._publish = publish
         self._now = now
 
     async def admit(self, records: Sequence[Record[QuestionAsked]]) -> Sequence[Publication[Any]]:
@@ -61,24 +67,30 @@ class DialogueGate:
             return [_expired(record, Stage.ADMIT)]
         engine = self._engine(record, asked.collection)
         admission = await asyncio.to_thread(admit, asked, engine)
-        await self._verdicts.add(
-            record.envelope,
-            admission.verdict,
-            ask=asked.ask,
-            round=asked.round,
-            collection=asked.collection,
-        )
         carried = {
             **_fields(asked, QuestionEvent),
             "question": admission.question,
             "conversation": admission.conversation,
             "timings_ms": _timed(asked.timings_ms, "admit", began),
+            "verdict": admission.verdict,
         }
+        passed_on: Publication[Any]
         if admission.reason is not None:
-            refused = QuestionRefused(**carried, verdict=admission.verdict, reason=admission.reason)
-            return [follow(record, QUESTION_REFUSED, refused), progressed(record, Stage.ADMIT)]
-        admitted = QuestionAdmitted(**carried, verdict=admission.verdict)
-        return [follow(record, QUESTION_ADMITTED, admitted), progressed(record, Stage.ADMIT)]
+            refused = QuestionRefused(**carried, reason=admission.reason)
+            passed_on = follow(record, QUESTION_REFUSED, refused)
+        else:
+            passed_on = follow(record, QUESTION_ADMITTED, QuestionAdmitted(**carried))
+        await asyncio.gather(
+            self._publish(passed_on),
+            self._verdicts.add(
+                record.envelope,
+                admission.verdict,
+                ask=asked.ask,
+                round=asked.round,
+                collection=asked.collection,
+            ),
+        )
+        return [progressed(record, Stage.ADMIT)]
 
     async def release(self, records: Sequence[Record[AnswerDrafted]]) -> Sequence[Publication[Any]]:
         """Release or withhold one sentence or answer. Safe to repeat: the same verdict again."""
@@ -89,25 +101,29 @@ class DialogueGate:
             return [_expired(record, Stage.RELEASE)]
         engine = self._engine(record, await self._collection(record))
         released = await asyncio.to_thread(release, drafted, engine)
-        await self._verdicts.add(
-            record.envelope,
-            released.verdict,
-            ask=drafted.ask,
-            round=drafted.round,
-            sentence=drafted.sentence,
-            final=drafted.final,
-        )
         carried = {
             **_fields(drafted, AnswerEvent),
             "text": released.text,
             "verdicts": (*drafted.verdicts, released.verdict),
             "timings_ms": _timed(drafted.timings_ms, "release", began),
         }
-        done = [progressed(record, Stage.RELEASE)] if drafted.final else []
+        passed_on: Publication[Any]
         if released.withheld:
-            withheld = AnswerWithheld(**carried)
-            return [follow(record, ANSWER_WITHHELD, withheld), *done]
-        return [follow(record, ANSWER_RELEASED, AnswerReleased(**carried)), *done]
+            passed_on = follow(record, ANSWER_WITHHELD, AnswerWithheld(**carried))
+        else:
+            passed_on = follow(record, ANSWER_RELEASED, AnswerReleased(**carried))
+        await asyncio.gather(
+            self._publish(passed_on),
+            self._verdicts.add(
+                record.envelope,
+                released.verdict,
+                ask=drafted.ask,
+                round=drafted.round,
+                sentence=drafted.sentence,
+                final=drafted.final,
+            ),
+        )
+        return [progressed(record, Stage.RELEASE)] if drafted.final else []
 
     def _engine(self, record: Record[Any], collection: str) -> Engine:
         configured = self._configured(record.envelope.tenant, collection)
