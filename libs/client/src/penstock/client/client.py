@@ -182,6 +182,10 @@ class Penstock:
                     return
             except httpx.TransportError:
                 await asyncio.sleep(0.5)
+            except ApiError as error:
+                if error.status != httpx.codes.SERVICE_UNAVAILABLE:
+                    raise
+                await asyncio.sleep(0.5)  # the API is starting, or its database is away
 
     # ------------------------------------------------------------ operators
 
