@@ -1,6 +1,6 @@
 """From a published document to a searchable one: how much of the machine goes into embedding?
 
-    python bench/ingest.py [--model NAME] [--documents N]   # half an hour, peers included
+    python bench/ingest.py [--model NAME] [--documents N]   # a quarter of an hour, peers included
     QUICK=1 python bench/ingest.py     # three rounds of 60 documents, no peers
 
 A whole stack is started as a user starts it, and its index is filled with 60,000 chunks, so that

@@ -29,17 +29,13 @@ def unpack(data: memoryview, codec: int) -> bytes:
         UnpackError: see there.
     """
     try:
-        match codec:
-            case 1:
-                return _gzip(data)
-            case 2:
-                return _snappy(data)
-            case 3:
-                return _within(cramjam.lz4, data)
-            case 4:
-                return _within(cramjam.zstd, data)
-            case _:
-                raise UnpackError(f"compression {codec} is not known")
+        if codec == GZIP:
+            return _gzip(data)
+        if codec == SNAPPY:
+            return _snappy(data)
+        if codec in (LZ4, ZSTD):
+            return _within(cramjam.lz4 if codec == LZ4 else cramjam.zstd, data)
+        raise UnpackError(f"compression {codec} is not known")
     except (cramjam.DecompressionError, zlib.error) as error:
         raise UnpackError(f"it cannot be unpacked: {error}") from error
 

@@ -11,8 +11,8 @@ from penstock.common.events import AnswerDrafted
 class Ahead:
     """Sends sentences ahead of their answer, in order, unless the rest follows within a moment.
 
-    An answer that is there at once would go through the guard and the log twice: as its sentences
-    and as a whole (measured: a quarter of a question's processor time).
+    An answer that is there at once would go through the guard, the log and the API twice: as its
+    sentences and as a whole.
     """
 
     def __init__(

@@ -40,8 +40,9 @@ def _now() -> datetime:
 class DialogueGate:
     """Every verdict is kept under its question, ask, round and sentence: a repeat adds none.
 
-    Nobody waits for that: it is written while what passed is on its way, and the record counts as
-    done when both are.
+    That on a question is kept before the question goes on: the answer's gate finds its policy by
+    it. Nobody waits for that on an answer: it is written while the answer is on its way, and the
+    record counts as done when both are.
     """
 
     def __init__(
@@ -67,6 +68,13 @@ class DialogueGate:
             return [_expired(record, Stage.ADMIT)]
         engine = self._engine(record, asked.collection)
         admission = await asyncio.to_thread(admit, asked, engine)
+        await self._verdicts.add(
+            record.envelope,
+            admission.verdict,
+            ask=asked.ask,
+            round=asked.round,
+            collection=asked.collection,
+        )
         carried = {
             **_fields(asked, QuestionEvent),
             "question": admission.question,
@@ -74,23 +82,11 @@ class DialogueGate:
             "timings_ms": _timed(asked.timings_ms, "admit", began),
             "verdict": admission.verdict,
         }
-        passed_on: Publication[Any]
         if admission.reason is not None:
             refused = QuestionRefused(**carried, reason=admission.reason)
-            passed_on = follow(record, QUESTION_REFUSED, refused)
-        else:
-            passed_on = follow(record, QUESTION_ADMITTED, QuestionAdmitted(**carried))
-        await asyncio.gather(
-            self._publish(passed_on),
-            self._verdicts.add(
-                record.envelope,
-                admission.verdict,
-                ask=asked.ask,
-                round=asked.round,
-                collection=asked.collection,
-            ),
-        )
-        return [progressed(record, Stage.ADMIT)]
+            return [follow(record, QUESTION_REFUSED, refused), progressed(record, Stage.ADMIT)]
+        admitted = QuestionAdmitted(**carried)
+        return [follow(record, QUESTION_ADMITTED, admitted), progressed(record, Stage.ADMIT)]
 
     async def release(self, records: Sequence[Record[AnswerDrafted]]) -> Sequence[Publication[Any]]:
         """Release or withhold one sentence or answer. Safe to repeat: the same verdict again."""
