@@ -7,8 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from topic_reading import everything
 
 from penstock.common import topics
 from penstock.common.bootstrap.topics import create_topics
@@ -78,20 +79,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], timeout_s: floa
 
 async def records_of(servers: Servers, name: str, partitions: int) -> list[Any]:
     """Everything in a topic, now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=servers.kafka, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        tps = [TopicPartition(name, p) for p in range(partitions)]
-        consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
-        ends = await consumer.end_offsets(tps)
-        found: list[Any] = []
-        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found += records
-        return found
-    finally:
-        await consumer.stop()
+    return await everything(servers.kafka, [TopicPartition(name, p) for p in range(partitions)])
 
 
 async def committed(servers: Servers, topic: Topic[Body]) -> int:

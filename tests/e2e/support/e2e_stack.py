@@ -14,8 +14,9 @@ from typing import Any
 
 import asyncpg
 import psutil
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from topic_reading import everything
 
 from penstock.local.credentials import Credentials
 from penstock.local.ports import free_port
@@ -149,20 +150,7 @@ class Running:
 
     async def records(self, *names: str) -> list[ConsumerRecord]:
         """Everything that lies in these topics now; all topics when none is named."""
-        partitions = await self._partitions(names)
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
-            found: list[ConsumerRecord] = []
-            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found += records
-            return found
-        finally:
-            await consumer.stop()
+        return await everything(self.kafka, await self._partitions(names))
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

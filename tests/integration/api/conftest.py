@@ -12,8 +12,9 @@ from uuid import uuid4
 import httpx
 import pytest
 import uvicorn
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from pydantic import SecretStr
+from topic_reading import everything
 
 from penstock.api.app import Api
 from penstock.api.resources import Resources
@@ -129,21 +130,10 @@ class World:
 
     async def records(self, topic: str, wanted: Callable[[ConsumerRecord], bool]) -> list[Any]:
         """Everything that lies in a topic now and is wanted."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers.kafka, group_id=None)
-        await consumer.start()
-        try:
-            count = BY_NAME[topic].partitions if topic in BY_NAME else 1
-            partitions = [TopicPartition(topic, number) for number in range(count)]
-            consumer.assign(partitions)
-            ends = await consumer.end_offsets(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            found: list[ConsumerRecord] = []
-            while any([await consumer.position(p) < end for p, end in ends.items()]):
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    found += [record for record in records if wanted(record)]
-            return found
-        finally:
-            await consumer.stop()
+        count = BY_NAME[topic].partitions if topic in BY_NAME else 1
+        partitions = [TopicPartition(topic, number) for number in range(count)]
+        found = await everything(self.servers.kafka, partitions)
+        return [record for record in found if wanted(record)]
 
     async def of_job(self, topic: str, job: str, count: int = 1) -> list[Any]:
         """The records of a job in a topic, once there are this many."""
