@@ -1,17 +1,15 @@
 """The embed process on a real broker: chunks in, vectors out, another model's documents put aside."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from service_process import service_process
 
 from penstock.common.envelope import Envelope, Publication, document_key, read
 from penstock.common.events import (
@@ -44,34 +42,15 @@ TENANT = "embed-tests"
 TEXTS = ("Water falls through the penstock.", "The turbine turns.", "Power flows to the grid.")
 
 
-@asynccontextmanager
-async def embed_process(
+def embed_process(
     servers: Servers, log: Path, model: str = DEFAULT_MODEL
-) -> AsyncIterator["asyncio.subprocess.Process"]:
-    """`python -m penstock.embed.app`, stopped by SIGTERM at the end."""
-    environment = os.environ | {
+) -> AbstractAsyncContextManager[object]:
+    settings = {
         "PENSTOCK_KAFKA": servers.kafka,
         "PENSTOCK_SERVICE_SECRET": SECRET,
-        "PENSTOCK_PORT": "0",
         "PENSTOCK_EMBED_MODEL": model,
     }
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "penstock.embed.app", env=environment, stdout=output,
-            stderr=output,
-        )  # fmt: skip
-    try:
-        yield process
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            await process.wait()
-        # The server ends by the signal itself once all is closed.
-        assert process.returncode in (0, -signal.SIGTERM), log.read_text()
-        assert '"stopped"' in log.read_text()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    return service_process(log, "penstock.embed.app", settings=settings)
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """The answerer as its own process on real servers: a question in, cited sentences out."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -11,6 +8,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 from pydantic import SecretStr
+from service_process import service_process
 
 from penstock.common.envelope import Envelope, Publication, document_key, read
 from penstock.common.events import (
@@ -54,7 +52,9 @@ async def publisher(servers: Servers) -> AsyncIterator[Publisher]:
 
 
 @pytest.fixture(scope="module")
-async def answerer(servers: Servers, publisher: Publisher) -> AsyncIterator[None]:
+async def answerer(
+    servers: Servers, publisher: Publisher, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[None]:
     configured = CollectionConfigured()
     await publisher.publish(
         Publication(
@@ -62,18 +62,14 @@ async def answerer(servers: Servers, publisher: Publisher) -> AsyncIterator[None
             Envelope(id=uuid4().hex, tenant=TENANT, job="configure"), configured,
         )
     )  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "penstock.generate.app", "answerer",
-        env={
-            **os.environ,
-            "PENSTOCK_KAFKA": servers.kafka,
-            "PENSTOCK_DATABASE": servers.dsns["generate"],
-            "PENSTOCK_SERVICE_SECRET": SECRET,
-        },
-    )  # fmt: skip
-    yield
-    process.send_signal(signal.SIGTERM)
-    assert await process.wait() in (0, -signal.SIGTERM)
+    settings = {
+        "PENSTOCK_KAFKA": servers.kafka,
+        "PENSTOCK_DATABASE": servers.dsns["generate"],
+        "PENSTOCK_SERVICE_SECRET": SECRET,
+    }
+    log = tmp_path_factory.mktemp("answerer") / "log"
+    async with service_process(log, "penstock.generate.app", "answerer", settings=settings):
+        yield
 
 
 async def received(servers: Servers, topic: Topic[Any], job: str, last: Any) -> list[Any]:

@@ -1,11 +1,8 @@
 """Both guard processes on real servers: what a sender publishes and a reader gets."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer
 from pydantic import SecretStr
+from service_process import service_process
 
 from penstock.common.envelope import Envelope, Publication, Record, document_key, read
 from penstock.common.events import (
@@ -52,30 +50,13 @@ TENANT = "default"
 FACT = "The Weir Street turbine delivers 4.2 megawatts since its overhaul in 2019."
 
 
-@asynccontextmanager
-async def guard(name: str, servers: Servers, log: Path) -> AsyncIterator[None]:
-    """`python -m penstock.guard.app NAME`, stopped by SIGTERM at the end."""
-    environment = os.environ | {
+def guard(name: str, servers: Servers, log: Path) -> AbstractAsyncContextManager[object]:
+    settings = {
         "PENSTOCK_KAFKA": servers.kafka,
         "PENSTOCK_DATABASE": servers.dsns["guard"],
         "PENSTOCK_SERVICE_SECRET": SECRET,
-        "PENSTOCK_PORT": "0",
     }
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "penstock.guard.app", name, env=environment, stdout=output,
-            stderr=output,
-        )  # fmt: skip
-    try:
-        yield
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            await process.wait()
-        assert process.returncode in (0, -signal.SIGTERM), log.read_text()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    return service_process(log, "penstock.guard.app", name, settings=settings)
 
 
 @pytest.fixture

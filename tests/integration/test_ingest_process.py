@@ -1,11 +1,7 @@
 """The ingest process on real servers: records in, batches of chunks, failures and receipts out."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +11,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer
+from service_process import service_process
 
 from penstock.common.blobs import BlobStore
 from penstock.common.envelope import Envelope, Publication, document_key, read
@@ -109,25 +106,6 @@ class World:
             await connection.close()
 
 
-@asynccontextmanager
-async def ingest_process(environment: dict[str, str], log: Path) -> AsyncIterator[None]:
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "penstock.ingest.app", env=os.environ | environment,
-            stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        yield
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            await process.wait()
-        assert process.returncode in (0, -signal.SIGTERM), log.read_text()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def follow_outputs(servers: Servers, world: World) -> None:
     topics = (DOCUMENT_CHUNKED, DOCUMENT_FAILED, DOCUMENT_RETIRED, DOCUMENT_PURGED, JOB_PROGRESSED)
     consumer = AIOKafkaConsumer(
@@ -166,7 +144,9 @@ async def world(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> A
     }
     following = asyncio.create_task(follow_outputs(servers, made))
     try:
-        async with ingest_process(environment, folder / "ingest.log"):
+        async with service_process(
+            folder / "ingest.log", "penstock.ingest.app", settings=environment
+        ):
             yield made
     finally:
         following.cancel()

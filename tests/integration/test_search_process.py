@@ -1,11 +1,8 @@
 """The searcher on real servers: what people find over HTTP and over the topic, and what they do not."""
 
 import asyncio
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
+from service_process import service_process
 
 import penstock.retrieve
 from penstock.common.db import Database
@@ -131,29 +129,14 @@ async def publisher(servers: Servers) -> AsyncIterator[Publisher]:
     await made.stop()
 
 
-@asynccontextmanager
-async def searcher_process(servers: Servers, port: int, log: Path) -> AsyncIterator[None]:
-    environment = os.environ | {
+def searcher_process(servers: Servers, port: int, log: Path) -> AbstractAsyncContextManager[object]:
+    settings = {
         "PENSTOCK_KAFKA": servers.kafka,
         "PENSTOCK_DATABASE": servers.dsns["retrieve"],
         "PENSTOCK_SERVICE_SECRET": SECRET,
         "PENSTOCK_PORT": str(port),
     }
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "penstock.retrieve.app", "searcher", env=environment,
-            stdout=output, stderr=output,
-        )  # fmt: skip
-    try:
-        yield
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            await process.wait()
-        assert '"stopped"' in log.read_text()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    return service_process(log, "penstock.retrieve.app", "searcher", settings=settings)
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from service_process import service_process
 
 from penstock.common.envelope import Envelope, Publication, Record, document_key, read
 from penstock.common.events import (
@@ -48,27 +47,18 @@ EVIDENCE = Passage(
 ASKED = PassageRetrieved(question="How high is the weir?", passages=(EVIDENCE,))
 
 
-@asynccontextmanager
-async def answerer(servers: Servers, chat: Any) -> AsyncIterator[None]:
+def answerer(servers: Servers, chat: Any, log: Path) -> AbstractAsyncContextManager[object]:
     """The process with this model; it gives a silent one up after two seconds."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "penstock.generate.app", "answerer",
-        env={
-            **os.environ,
-            "PENSTOCK_KAFKA": servers.kafka,
-            "PENSTOCK_DATABASE": servers.dsns["generate"],
-            "PENSTOCK_SERVICE_SECRET": SECRET,
-            "PENSTOCK_CHAT_URL": chat.url,
-            "PENSTOCK_CHAT_MODEL": "small",
-            "PENSTOCK_CHAT_KEY": "right-key",
-            "PENSTOCK_CHAT_TIMEOUT_S": "2",
-        },
-    )  # fmt: skip
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() in (0, -signal.SIGTERM)
+    settings = {
+        "PENSTOCK_KAFKA": servers.kafka,
+        "PENSTOCK_DATABASE": servers.dsns["generate"],
+        "PENSTOCK_SERVICE_SECRET": SECRET,
+        "PENSTOCK_CHAT_URL": chat.url,
+        "PENSTOCK_CHAT_MODEL": "small",
+        "PENSTOCK_CHAT_KEY": "right-key",
+        "PENSTOCK_CHAT_TIMEOUT_S": "2",
+    }
+    return service_process(log, "penstock.generate.app", "answerer", settings=settings)
 
 
 @pytest.fixture
@@ -114,13 +104,13 @@ async def failure(servers: Servers, job: str) -> str:
 
 @pytest.mark.timeout(120)
 async def test_questions_wait_for_a_model_as_long_as_they_may(
-    servers: Servers, publisher: Publisher, chat: Any
+    servers: Servers, publisher: Publisher, chat: Any, tmp_path: Path
 ) -> None:
     """It refuses connections, then takes them and is silent, then answers: whose time is up by then
     hears why, the patient one is answered, others are planned meanwhile, and none is dead-lettered."""
     before = await dead_letters(servers)
     patient = await say(publisher, PASSAGE_RETRIEVED, ASKED)
-    async with answerer(servers, chat):
+    async with answerer(servers, chat, tmp_path / "log"):
         other = await say(publisher, QUESTION_ADMITTED, QuestionAdmitted(question="And now?"))
         assert (await first(servers, QUESTION_PLANNED, other)).value.searches == ("And now?",)
         hasty = await say(publisher, PASSAGE_RETRIEVED, ASKED, seconds=3)

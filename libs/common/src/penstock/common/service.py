@@ -84,6 +84,8 @@ class Service:
             if not self._started:
                 life.cancel()
             await asyncio.gather(life, return_exceptions=True)
+            if not self.failed:
+                log.info("stopped")  # in order, be it in the middle of the start
 
     async def _live(self, stop: asyncio.Event) -> None:
         async with AsyncExitStack() as stack:
@@ -97,7 +99,6 @@ class Service:
             log.info("started")
             await stop.wait()
         self._started = False
-        log.info("stopped")
 
     def _ended(self, life: "asyncio.Task[None]") -> None:
         """A process that cannot come up, or not stop in order, ends with an error."""
