@@ -37,9 +37,9 @@ def test_the_commands_of_the_page_say_what_they_do_and_a_second_run_changes_noth
     assert "created schema retrieve" in prepared
     again = cluster.run("penstock bootstrap topics --json; penstock bootstrap acls --json")
     assert again.returncode == 0, again.stderr
-    topics, _, acls = again.stdout.partition("}\n")
-    assert json.loads(topics + "}")["created"] == []
-    assert json.loads(acls) == {"dry_run": False, "added": []}
+    topics, end = json.JSONDecoder().raw_decode(again.stdout)
+    assert topics["created"] == []
+    assert json.loads(again.stdout[end:]) == {"dry_run": False, "added": []}
 
 
 async def test_a_document_becomes_an_answer_a_dead_letter_is_redriven_and_a_delete_is_receipted(
@@ -62,7 +62,7 @@ async def test_a_document_becomes_an_answer_a_dead_letter_is_redriven_and_a_dele
         await publisher.stop()
 
         async def letters() -> list[dict[str, Any]]:
-            return [letter async for letter in penstock.dead_letters()]
+            return [x async for x in penstock.dead_letters() if x["job"] == "lost-1"]
 
         (letter,) = await until(letters)
         await penstock.create_collection(name="quay")
