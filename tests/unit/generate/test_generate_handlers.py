@@ -22,7 +22,7 @@ from penstock.common.failures import PermanentError
 from penstock.common.topics import ANSWER_DRAFTED, JOB_PROGRESSED, QUESTION_PLANNED, USAGE_RECORDED
 from penstock.generate.answering import MAX_ANSWER_BYTES, final_event
 from penstock.generate.handlers import Answering, plan
-from penstock.generate.ports import ModelAwayError, Written
+from penstock.generate.ports import Found, ModelAwayError, Written
 
 QUESTION = PassageRetrieved(
     question="How deep?", timings_ms={"search": 4.0},
@@ -51,8 +51,9 @@ class MemoryDrafts:
         self.stored: dict[tuple[str, str, int, int], list[AnswerDrafted]] = {}
         self.removed = removed
 
-    async def find(self, tenant: str, question: PassageRetrieved, job: str) -> list[AnswerDrafted]:
-        return self.stored.get((tenant, job, question.ask, question.round), [])
+    async def find(self, tenant: str, question: PassageRetrieved, job: str) -> Found:
+        drafted = self.stored.get((tenant, job, question.ask, question.round), [])
+        return Found(drafted, await self.live(tenant, question.passages))
 
     async def live(self, tenant: str, passages: Sequence[Passage]) -> list[Passage]:
         return [p for p in passages if p.document_id not in self.removed]

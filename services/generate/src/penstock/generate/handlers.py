@@ -103,16 +103,13 @@ class Answering:
         now = datetime.now(UTC)
         if env.expired(now):
             return [_failed(record, Stage.ANSWER, EXPIRED)]
-        stored, passages = await asyncio.gather(
-            self._drafts.find(env.tenant, question, env.job),
-            self._drafts.live(env.tenant, question.passages),
-        )
-        if stored:
-            again = [follow(record, ANSWER_DRAFTED, sentence) for sentence in stored]
+        found = await self._drafts.find(env.tenant, question, env.job)
+        if found.drafted:
+            again = [follow(record, ANSWER_DRAFTED, sentence) for sentence in found.drafted]
             return [*again, progressed(record, Stage.ANSWER)]
         deadline = env.deadline or now + self._patience
         try:
-            drafted = await self._draft_until(record, passages, deadline)
+            drafted = await self._draft_until(record, found.live, deadline)
         except ModelUnavailableError as away:
             return [_failed(record, Stage.ANSWER, away.failure())]
         except QuestionCancelledError:

@@ -68,12 +68,20 @@ class ChatModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of a question before it is answered."""
+
+    drafted: list[AnswerDrafted]
+    """What was published for this (question, ask, round), the final one last; else empty."""
+    live: list[Passage]
+    """Its passages whose version has not been removed."""
+
+
 class Drafts(Protocol):
     """Answers as drafted, kept so that a redelivery costs no model."""
 
-    async def find(self, tenant: str, question: PassageRetrieved, job: str) -> list[AnswerDrafted]:
-        """What was published for this (question, ask, round), the final one last; else empty."""
-        ...
+    async def find(self, tenant: str, question: PassageRetrieved, job: str) -> Found: ...
 
     async def live(self, tenant: str, passages: Sequence[Passage]) -> list[Passage]:
         """The passages whose version has not been removed."""

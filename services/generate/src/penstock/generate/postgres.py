@@ -5,32 +5,28 @@ whichever comes second sees the first, so no text of a removed document stays be
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import asyncpg
 
 from penstock.common.db import Database
 from penstock.common.events import AnswerDrafted, Passage, PassageRetrieved
+from penstock.generate.ports import Found
 
 _FIND = """
-SELECT sentences FROM draft WHERE tenant = $1 AND question = $2 AND ask = $3 AND round = $4
+SELECT
+    (SELECT sentences FROM draft
+     WHERE tenant = $1 AND question = $2 AND ask = $3 AND round = $4) AS sentences,
+    (SELECT jsonb_object_agg(document, version) FROM removed_document
+     WHERE tenant = $1 AND document = ANY($5::text[])) AS removed
 """
 _REMOVED = """
 SELECT document, version FROM removed_document WHERE tenant = $1 AND document = ANY($2::text[])
 """
+_KEEP = "SELECT keep_draft($1, $2, $3, $4, $5, $6, $7)"
 _LOCK = """
 SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || document, 0))
 FROM unnest($2::text[]) AS document
-"""
-_STORE = """
-WITH stored AS (
-    INSERT INTO draft (tenant, question, ask, round, sentences) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT DO NOTHING
-)
-INSERT INTO draft_source (tenant, document, version, question, ask, round)
-SELECT $1, document, version, $2, $3, $4
-FROM unnest($6::text[], $7::int[]) AS source (document, version)
-ON CONFLICT DO NOTHING
 """
 _RETIRE = """
 INSERT INTO removed_document (tenant, document, version) VALUES ($1, $2, $3)
@@ -49,31 +45,35 @@ class PostgresDrafts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, tenant: str, question: PassageRetrieved, job: str) -> list[AnswerDrafted]:
+    async def find(self, tenant: str, question: PassageRetrieved, job: str) -> Found:
+        documents = list({passage.document_id for passage in question.passages})
         async with self._database.statements() as connection:
-            stored = await connection.fetchval(_FIND, tenant, job, question.ask, question.round)
-        return [AnswerDrafted.model_validate(one) for one in json.loads(stored)] if stored else []
+            row = await connection.fetchrow(
+                _FIND, tenant, job, question.ask, question.round, documents
+            )
+        drafted = json.loads(row["sentences"] or "[]")
+        removed = json.loads(row["removed"] or "{}")
+        return Found(
+            [AnswerDrafted.model_validate(one) for one in drafted],
+            _left(question.passages, removed),
+        )
 
     async def live(self, tenant: str, passages: Sequence[Passage]) -> list[Passage]:
+        documents = list({passage.document_id for passage in passages})
         async with self._database.statements() as connection:
-            removed = await _removed(connection, tenant, {p.document_id for p in passages})
-        return [p for p in passages if p.version > removed.get(p.document_id, 0)]
+            rows = await connection.fetch(_REMOVED, tenant, documents)
+        return _left(passages, {row["document"]: row["version"] for row in rows})
 
     async def store(self, tenant: str, job: str, sentences: Sequence[AnswerDrafted]) -> bool:
         final = sentences[-1]
         sources = sorted({(p.document_id, p.version) for p in final.passages})
-        documents = sorted({document for document, _ in sources})
         body = f"[{','.join(sentence.model_dump_json() for sentence in sentences)}]"
-        async with self._database.transaction() as connection:
-            await connection.execute(_LOCK, tenant, documents)
-            removed = await _removed(connection, tenant, documents)
-            if any(version <= removed.get(document, 0) for document, version in sources):
-                return False
-            await connection.execute(
-                _STORE, tenant, job, final.ask, final.round, body,
+        async with self._database.statements() as connection:
+            kept = await connection.fetchval(
+                _KEEP, tenant, job, final.ask, final.round, body,
                 [d for d, _ in sources], [v for _, v in sources],
             )  # fmt: skip
-        return True
+        return bool(kept)
 
     async def forget(self, documents: Iterable[tuple[str, str, int]]) -> None:
         """Drop the drafts written from these (tenant, document, version) or a lower version."""
@@ -95,8 +95,5 @@ async def _flush(connection: asyncpg.Connection) -> None:
     await connection.execute("SET LOCAL synchronous_commit = on")
 
 
-async def _removed(
-    connection: asyncpg.Connection, tenant: str, documents: Iterable[str]
-) -> dict[str, int]:
-    rows = await connection.fetch(_REMOVED, tenant, list(documents))
-    return {row["document"]: row["version"] for row in rows}
+def _left(passages: Iterable[Passage], removed: Mapping[str, int]) -> list[Passage]:
+    return [p for p in passages if p.version > removed.get(p.document_id, 0)]

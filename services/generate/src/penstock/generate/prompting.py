@@ -42,6 +42,9 @@ class AnswerForm(BaseModel):
     sentences: list[AnswerSentence]
 
 
+_SCHEMA = AnswerForm.model_json_schema()
+
+
 class Prompted:
     def __init__(self, chat: ChatModel) -> None:
         self._chat = chat
@@ -56,12 +59,11 @@ class Prompted:
             yield Written(UNKNOWN, final=True, abstained=True, model=self._chat.model)
             return
         messages = prompt(question, passages)
-        schema = AnswerForm.model_json_schema()
         shown = [Shown(passage) for passage in passages]
         cited = Citations(shown)
         reader = SentenceReader()
         used = Usage(model=self._chat.model)
-        async for part in self._chat.stream(messages, schema):
+        async for part in self._chat.stream(messages, _SCHEMA):
             if isinstance(part, Usage):
                 used = _sum(used, part)
                 continue
@@ -83,7 +85,7 @@ class Prompted:
             Message("assistant", broken),
             Message("user", f"That is not the JSON asked for: {error}\nReply with the JSON alone."),
         ]
-        completion = await self._chat.complete(again, AnswerForm.model_json_schema())
+        completion = await self._chat.complete(again, _SCHEMA)
         try:
             return AnswerForm.model_validate_json(_bare(completion.text)), completion.usage
         except ValidationError as still:
@@ -174,12 +176,16 @@ class Citations:
         named; small models miscount, so a passage that shares more than twice as many words is
         taken for the one that was meant."""
         words = set(content_stems(text))
-        found = {n: best for n, p in enumerate(self._shown, 1) if (best := p.best(words))}
-        if number not in found:
+        named = self._shown[number - 1].best(words) if 0 < number <= len(self._shown) else None
+        if named is None:
             return None
-        meant = max(found, key=lambda n: found[n][0])
-        chosen = meant if found[meant][0] > 2 * found[number][0] else number
-        passage, sentence = self._shown[chosen - 1].passage, found[chosen][1]
+        chosen = number
+        if 2 * named[0] < len(words):  # else no other can share more than twice as many
+            found = {n: best for n, p in enumerate(self._shown, 1) if (best := p.best(words))}
+            meant = max(found, key=lambda n: found[n][0])
+            if found[meant][0] > 2 * named[0]:
+                chosen, named = meant, found[meant]
+        passage, sentence = self._shown[chosen - 1].passage, named[1]
         key = (passage.chunk_id, sentence.start)
         if key not in self._markers:
             self._markers[key] = cite(len(self._markers) + 1, passage, sentence)
