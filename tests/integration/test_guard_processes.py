@@ -36,8 +36,8 @@ from penstock.common.topics import (
     DOCUMENT_CHUNKED,
     DOCUMENT_CLEARED,
     JOB_PROGRESSED,
-    QUESTION_ADMITTED,
     QUESTION_ASKED,
+    QUESTION_PLANNED,
     QUESTION_REFUSED,
     Topic,
 )
@@ -128,7 +128,7 @@ async def test_dialogue_admits_refuses_releases_and_withholds(
         drafted(jobs["good"], "The Weir Street turbine delivers 4.2 megawatts [1]."),
         drafted(jobs["bad"], "Bananas ripen quickly beside warm radiators in Portugal [1]."),
     )
-    verdicts = (QUESTION_ADMITTED, QUESTION_REFUSED, ANSWER_RELEASED, ANSWER_WITHHELD)
+    verdicts = (QUESTION_PLANNED, QUESTION_REFUSED, ANSWER_RELEASED, ANSWER_WITHHELD)
     async with guard("dialogue", servers, tmp_path / "guard.log"):
         plain = await first(servers, keys["plain"], *verdicts)
         attack = await first(servers, keys["attack"], *verdicts)
@@ -136,7 +136,7 @@ async def test_dialogue_admits_refuses_releases_and_withholds(
         late = await first(servers, jobs["late"], JOB_PROGRESSED)
         good = await first(servers, keys["good"], *verdicts)
         bad = await first(servers, keys["bad"], *verdicts)
-    assert plain.topic == QUESTION_ADMITTED.name
+    assert plain.topic == QUESTION_PLANNED.name
     assert plain.value.timings_ms["admit"] > 0
     assert attack.topic == QUESTION_REFUSED.name
     assert attack.value.verdict.action is GuardAction.REFUSE

@@ -202,7 +202,7 @@ CASES = {
         dialogue,
         GuardSettings,
         (
-            Given(QUESTION_ASKED, lambda _: e.QuestionAsked(question=QUESTION), dies=QUESTION_ADMITTED),
+            Given(QUESTION_ASKED, lambda _: e.QuestionAsked(question=QUESTION), dies=QUESTION_PLANNED),
             Given(QUESTION_ASKED, lambda _: e.QuestionAsked(question=ATTACK), dies=QUESTION_REFUSED),
             Given(ANSWER_DRAFTED, lambda _: drafted(), dies=ANSWER_RELEASED),
         ),

@@ -92,6 +92,11 @@ class Outbox:
     async def publish(self, *publications: Publication[Any]) -> None:
         self.sent.extend(publications)
 
+    @property
+    def drafted(self) -> list[Any]:
+        """The sentences and answers, in order."""
+        return [one.body for one in self.sent if one.topic is ANSWER_DRAFTED]
+
 
 def bodies(publications: Sequence[Publication[Any]]) -> list[Any]:
     return [publication.body for publication in publications]
@@ -127,16 +132,16 @@ async def test_a_strategy_that_is_not_there_is_refused_by_name() -> None:
 async def test_sentences_come_first_and_the_whole_at_the_end() -> None:
     """Sentences are numbered and published while writing goes on; usage is recorded once."""
     outbox = Outbox()
-    returned = await answering(CountingWriter(), MemoryDrafts(), outbox).answer([record(QUESTION)])
-    assert [(b.sentence, b.final, b.text) for b in bodies(outbox.sent)] == [
+    await answering(CountingWriter(), MemoryDrafts(), outbox).answer([record(QUESTION)])
+    assert [(b.sentence, b.final, b.text) for b in outbox.drafted] == [
         (0, False, "One."), (1, False, "Two."), (2, True, "One. Two."),
     ]  # fmt: skip
-    final = bodies(outbox.sent)[-1]
+    final = outbox.drafted[-1]
     assert final.passages == QUESTION.passages
     assert set(final.timings_ms) == {"search", "answer"}
-    assert {p.topic for p in outbox.sent} == {ANSWER_DRAFTED}
-    assert [p.topic for p in returned] == [USAGE_RECORDED, JOB_PROGRESSED]
-    assert returned[0].key == "acme"
+    *_, progress, usage = outbox.sent
+    assert (progress.topic, usage.topic, usage.key) == (JOB_PROGRESSED, USAGE_RECORDED, "acme")
+    assert len(outbox.sent) == 5
 
 
 async def test_an_answer_that_is_there_at_once_goes_out_once() -> None:
@@ -144,7 +149,7 @@ async def test_an_answer_that_is_there_at_once_goes_out_once() -> None:
     outbox = Outbox()
     slow = answering(CountingWriter(), MemoryDrafts(), outbox, moment=timedelta(minutes=1))
     await slow.answer([record(QUESTION)])
-    (final,) = bodies(outbox.sent)
+    (final,) = outbox.drafted
     assert (final.sentence, final.final, final.text) == (0, True, "One. Two.")
 
 
@@ -170,7 +175,7 @@ async def test_the_sentences_of_a_slow_answer_do_not_wait_for_its_end() -> None:
     outbox = Outbox()
     slow = answering(HeldWriter(outbox), MemoryDrafts(), outbox, moment=timedelta(milliseconds=1))
     await slow.answer([record(QUESTION)])
-    assert [(b.sentence, b.text) for b in bodies(outbox.sent)] == [
+    assert [(b.sentence, b.text) for b in outbox.drafted] == [
         (0, "One."), (1, "Two."), (2, "One. Two."),
     ]  # fmt: skip
 
@@ -184,7 +189,7 @@ async def test_a_redelivered_question_does_not_pay_twice() -> None:
     second = await answerer.answer([record(QUESTION)])
     assert writer.calls == 1
     assert [b.text for b in bodies(second[:-1])] == ["One.", "Two.", "One. Two."]
-    assert second[-2].body == outbox.sent[-1].body
+    assert second[-2].body == outbox.drafted[-1]
 
 
 async def test_an_expired_question_costs_nothing() -> None:

@@ -1,44 +1,117 @@
-"""A question goes on only when what its answer's gate will need of it is kept."""
+"""What the gates of questions and answers do with their verdicts."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from penstock.common.envelope import Envelope, Publication, Record
-from penstock.common.events import CollectionConfigured, Position, QuestionAsked
+from penstock.common.events import (
+    AnswerDrafted,
+    CollectionConfigured,
+    Event,
+    Position,
+    ProgressState,
+    QuestionAsked,
+    Stage,
+)
 from penstock.common.failures import TransientError
-from penstock.guard.dialogue_handlers import DialogueGate
+from penstock.common.topics import (
+    ANSWER_RELEASED,
+    ANSWER_WITHHELD,
+    JOB_PROGRESSED,
+    QUESTION_PLANNED,
+)
+from penstock.guard.dialogue_handlers import ON_LOOP, DialogueGate
 from penstock.guard.engine import Engines
 from penstock.guard.pii import PiiDetector
 from penstock.guard.policy import load_all
 
+STRICT = """
+name: strict
+version: "1"
+gates:
+  answer:
+    topics:
+      - {categories: [weather], action: refuse}
+topics:
+  weather: "\\\\brain\\\\b"
+"""
 
-class AwayVerdicts:
-    """The table of verdicts while Postgres is away."""
+
+class Verdicts:
+    """The table of verdicts; `away`: Postgres is not there."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away = away
+        self.kept = 0
 
     async def add(self, *_: object, **__: object) -> None:
-        raise TransientError("Postgres is away")
+        if self.away:
+            raise TransientError("Postgres is away")
+        self.kept += 1
 
 
-async def test_a_question_whose_verdict_cannot_be_kept_waits() -> None:
-    """Its answer would be judged by the default policy, whatever its collection asks for."""
-    sent: list[Publication[Any]] = []
+class Gate:
+    """The gate with an outbox; each collection has the policy of its name."""
 
-    async def publish(*publications: Publication[Any]) -> None:
-        sent.extend(publications)
+    def __init__(self, verdicts: Verdicts, policies: Path | None = None) -> None:
+        self.sent: list[Publication[Any]] = []
+        self.gate = DialogueGate(
+            verdicts,  # type: ignore[arg-type]
+            Engines(load_all(policies), PiiDetector(())),
+            lambda _, collection: CollectionConfigured(guard_policy=collection),
+            self._publish,
+        )
 
-    gate = DialogueGate(
-        AwayVerdicts(),  # type: ignore[arg-type]
-        Engines(load_all(None), PiiDetector(())),
-        lambda *_: CollectionConfigured(),
-        publish,
-    )
-    asked = Record(
+    async def _publish(self, *publications: Publication[Any]) -> None:
+        self.sent.extend(publications)
+
+
+def record(body: Event) -> Record[Any]:
+    return Record(
         topic="t", partition=0, offset=0, position=Position(cluster="c", partition=0, offset=0, at=0),
         key="acme/q", envelope=Envelope(id="i", tenant="acme", job="q", time=datetime.now(UTC)),
-        body=QuestionAsked(question="How high is the weir?"),
+        body=body,
     )  # fmt: skip
+
+
+async def test_a_question_that_needs_no_plan_goes_straight_to_its_search() -> None:
+    """One topic, and one process, less on the way; its followers read that it is planned."""
+    verdicts = Verdicts()
+    gate = Gate(verdicts)
+    assert await gate.gate.admit([record(QuestionAsked(question="How high is the weir?"))]) == []
+    planned, progress = gate.sent
+    assert (planned.topic, planned.key) == (QUESTION_PLANNED, "acme/q")
+    assert planned.body.question == "How high is the weir?"
+    assert progress.topic is JOB_PROGRESSED
+    assert (progress.body.stage, progress.body.state) == (Stage.PLAN, ProgressState.DONE)
+    assert verdicts.kept == 1
+
+
+async def test_a_question_is_not_done_before_its_verdict_is_kept() -> None:
+    """It is on its way meanwhile, and comes again until the verdict is there."""
+    gate = Gate(Verdicts(away=True))
     with pytest.raises(TransientError):
-        await gate.admit([asked])
-    assert sent == []
+        await gate.gate.admit([record(QuestionAsked(question="How high is the weir?"))])
+
+
+@pytest.mark.parametrize("length", [1, ON_LOOP], ids=["short", "long"])
+async def test_an_answer_is_judged_by_the_policy_of_its_collection(
+    tmp_path: Path, length: int
+) -> None:
+    """It says itself where it comes from: nothing that could be lost has to be looked up."""
+    (tmp_path / "strict.yaml").write_text(STRICT)
+    gate = Gate(Verdicts(), tmp_path)
+    text = "It will rain. " * length
+    for collection in ("default", "strict"):
+        drafted = AnswerDrafted(
+            question="Will it rain?", collection=collection, ask=1, round=0, sentence=0,
+            final=True, text=text, abstained=True,
+        )  # fmt: skip
+        await gate.gate.release([record(drafted)])
+    assert [(sent.topic, sent.body.collection) for sent in gate.sent] == [
+        (ANSWER_RELEASED, "default"),
+        (ANSWER_WITHHELD, "strict"),
+    ]

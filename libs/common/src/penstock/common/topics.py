@@ -104,8 +104,9 @@ QUESTION_REFUSED = Topic(
     "question.refused.v1", e.QuestionRefused, "guard", ("guard-dialogue",), ("api",), _QUESTION,
 )  # fmt: skip
 QUESTION_PLANNED = Topic(
-    "question.planned.v1", e.QuestionPlanned, "generate", ("answerer",), ("searcher",), _QUESTION
-)
+    "question.planned.v1", e.QuestionPlanned, "generate", ("answerer", "guard-dialogue"),
+    ("searcher",), _QUESTION,
+)  # fmt: skip
 PASSAGE_RETRIEVED = Topic(
     "passage.retrieved.v1", e.PassageRetrieved, "retrieve", ("searcher",), ("answerer",), _QUESTION
 )

@@ -136,6 +136,8 @@ def count_progress(
 ) -> dict[str, Any]:
     """Counts over what the stages reported; `total` grows as documents turn out longer."""
     names = QUESTION_STAGES if kind is Kind.QUESTION else DOCUMENT_STAGES
+    if kind is Kind.QUESTION:
+        steps = up_to_the_last(steps)
     parts = max(summary.expected or 0, summary.seen, 1)
     expected = batches + parts - summary.seen
     stages = {
@@ -148,6 +150,12 @@ def count_progress(
         "stages": stages,
         "documents": {"ended": summary.ended, "total": parts},
     }
+
+
+def up_to_the_last(steps: dict[str, int]) -> dict[str, int]:
+    """A question goes from stage to stage: what a later one has done, all before it have."""
+    last = max((n for n, stage in enumerate(QUESTION_STAGES) if steps.get(stage)), default=-1)
+    return {stage.value: 1 for stage in QUESTION_STAGES[: last + 1]}
 
 
 def expired_in(progress: dict[str, Any]) -> Failure:

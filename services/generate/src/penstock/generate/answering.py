@@ -49,6 +49,7 @@ def _event(
 ) -> AnswerDrafted:
     return AnswerDrafted(
         question=question.question,
+        collection=question.collection,
         ask=question.ask,
         round=question.round,
         sentence=number,

@@ -10,6 +10,7 @@ import structlog
 
 from penstock.common.envelope import Publication, Record, follow
 from penstock.common.events import (
+    NO_PLAN,
     AnswerDrafted,
     Failure,
     Passage,
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 
 Publications = list[Publication[Any]]
 RETRY = RetryPolicy(first=0.5, longest=10.0)
-STRATEGIES = ("direct",)
+STRATEGIES = (NO_PLAN,)
 
 
 class QuestionCancelledError(Exception):
@@ -46,7 +47,8 @@ class ModelUnavailableError(Exception):
 
 
 async def plan(records: Sequence[Record[QuestionAdmitted]]) -> Publications:
-    """What to search for. `direct`: the question as it is. Safe to repeat: it keeps nothing."""
+    """What to search for. What needs no plan comes here from older records alone: its gate sends it
+    to the searcher. Safe to repeat: it keeps nothing."""
     (record,) = records
     question = record.value
     if record.envelope.expired(datetime.now(UTC)):
@@ -114,25 +116,28 @@ class Answering:
             return [_failed(record, Stage.ANSWER, away.failure())]
         except QuestionCancelledError:
             return []
-        return await self._announce(record, drafted)
+        await self._announce(record, drafted)
+        return []
 
     async def _announce(
         self, record: Record[PassageRetrieved], drafted: Sequence[AnswerDrafted]
-    ) -> Publications:
+    ) -> None:
         """What is kept of a draft saves paying for it twice; whoever asked does not wait for that."""
         final = drafted[-1]
+        news: Publications = [
+            follow(record, ANSWER_DRAFTED, final),
+            progressed(record, Stage.ANSWER),
+        ]
+        if final.usage is not None:
+            recorded = UsageRecorded(usage=final.usage, purpose="answer", at=datetime.now(UTC))
+            news.append(follow(record, USAGE_RECORDED, recorded, key=record.envelope.tenant))
         kept, _ = await asyncio.gather(
             self._drafts.store(record.envelope.tenant, record.envelope.job, drafted),
-            self._publish(follow(record, ANSWER_DRAFTED, final)),
+            self._publish(*news),
         )
         if not kept:
             log.info("draft_not_kept", reason="a document behind it was removed meanwhile")
-        found: Publications = []
-        if final.usage is not None:
-            recorded = UsageRecorded(usage=final.usage, purpose="answer", at=datetime.now(UTC))
-            found.append(follow(record, USAGE_RECORDED, recorded, key=record.envelope.tenant))
         log.info("answer_drafted", abstained=final.abstained, citations=len(final.citations))
-        return [*found, progressed(record, Stage.ANSWER)]
 
     async def _draft_until(
         self, record: Record[PassageRetrieved], passages: Sequence[Passage], deadline: datetime

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from penstock.common.events import (
+    NO_PLAN,
     AnswerDrafted,
     Finding,
     GuardAction,
@@ -18,7 +19,7 @@ from penstock.guard.engine import Engine, masked
 
 MAX_QUESTION = 4_000
 """Characters of a question."""
-STRATEGIES = frozenset({"direct"})
+STRATEGIES = frozenset({NO_PLAN})
 """What the planner can do; any other is refused by name."""
 
 

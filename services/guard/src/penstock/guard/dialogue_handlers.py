@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from penstock.common.envelope import Publication, Record, follow
 from penstock.common.events import (
+    NO_PLAN,
     AnswerDrafted,
     AnswerEvent,
     AnswerReleased,
@@ -17,6 +18,7 @@ from penstock.common.events import (
     QuestionAdmitted,
     QuestionAsked,
     QuestionEvent,
+    QuestionPlanned,
     QuestionRefused,
     Stage,
 )
@@ -25,12 +27,19 @@ from penstock.common.topics import (
     ANSWER_RELEASED,
     ANSWER_WITHHELD,
     QUESTION_ADMITTED,
+    QUESTION_PLANNED,
     QUESTION_REFUSED,
 )
-from penstock.guard.dialogue import admit, release
+from penstock.guard.dialogue import Admission, Release, admit, release
 from penstock.guard.engine import Engine, Engines
 from penstock.guard.handlers import ConfigurationOf
 from penstock.guard.postgres import Dialogues
+
+ON_LOOP = 16_000
+"""Characters that are judged on the event loop, in a few milliseconds at most."""
+
+Body = TypeVar("Body", QuestionAsked, AnswerDrafted)
+Judged = TypeVar("Judged", Admission, Release)
 
 
 def _now() -> datetime:
@@ -40,9 +49,8 @@ def _now() -> datetime:
 class DialogueGate:
     """Every verdict is kept under its question, ask, round and sentence: a repeat adds none.
 
-    That on a question is kept before the question goes on: the answer's gate finds its policy by
-    it. Nobody waits for that on an answer: it is written while the answer is on its way, and the
-    record counts as done when both are.
+    Nobody waits for that: it is written while what was judged is on its way, and the record counts
+    as done when both are.
     """
 
     def __init__(
@@ -50,7 +58,7 @@ class DialogueGate:
         verdicts: Dialogues,
         engines: Engines,
         configured: ConfigurationOf,
-        publish: Callable[[Publication[Any]], Awaitable[object]],
+        publish: Callable[..., Awaitable[object]],
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._verdicts = verdicts
@@ -67,26 +75,24 @@ class DialogueGate:
         if record.envelope.expired(self._now()):
             return [_expired(record, Stage.ADMIT)]
         engine = self._engine(record, asked.collection)
-        admission = await asyncio.to_thread(admit, asked, engine)
-        await self._verdicts.add(
-            record.envelope,
-            admission.verdict,
-            ask=asked.ask,
-            round=asked.round,
-            collection=asked.collection,
-        )
+        admission = await _off_the_loop(_length(asked), admit, asked, engine)
         carried = {
             **_fields(asked, QuestionEvent),
             "question": admission.question,
             "conversation": admission.conversation,
             "timings_ms": _timed(asked.timings_ms, "admit", began),
-            "verdict": admission.verdict,
         }
-        if admission.reason is not None:
-            refused = QuestionRefused(**carried, reason=admission.reason)
-            return [follow(record, QUESTION_REFUSED, refused), progressed(record, Stage.ADMIT)]
-        admitted = QuestionAdmitted(**carried)
-        return [follow(record, QUESTION_ADMITTED, admitted), progressed(record, Stage.ADMIT)]
+        await asyncio.gather(
+            self._publish(*_passed_on(record, admission, carried)),
+            self._verdicts.add(
+                record.envelope,
+                admission.verdict,
+                ask=asked.ask,
+                round=asked.round,
+                collection=asked.collection,
+            ),
+        )
+        return []
 
     async def release(self, records: Sequence[Record[AnswerDrafted]]) -> Sequence[Publication[Any]]:
         """Release or withhold one sentence or answer. Safe to repeat: the same verdict again."""
@@ -95,8 +101,8 @@ class DialogueGate:
         drafted = record.value
         if record.envelope.expired(self._now()):
             return [_expired(record, Stage.RELEASE)]
-        engine = self._engine(record, await self._collection(record))
-        released = await asyncio.to_thread(release, drafted, engine)
+        engine = self._engine(record, drafted.collection)
+        released = await _off_the_loop(_length(drafted), release, drafted, engine)
         carried = {
             **_fields(drafted, AnswerEvent),
             "text": released.text,
@@ -119,17 +125,41 @@ class DialogueGate:
                 final=drafted.final,
             ),
         )
-        return [progressed(record, Stage.RELEASE)] if drafted.final else []
+        return []
 
     def _engine(self, record: Record[Any], collection: str) -> Engine:
         configured = self._configured(record.envelope.tenant, collection)
         return self._engines.get(configured.guard_policy)
 
-    async def _collection(self, record: Record[AnswerDrafted]) -> str:
-        """An answer does not name its collection; it matters only where there are policies."""
-        if len(self._engines) == 1:
-            return "default"
-        return await self._verdicts.collection(record.envelope)
+
+def _passed_on(
+    record: Record[QuestionAsked], admission: Admission, carried: dict[str, Any]
+) -> list[Publication[Any]]:
+    """What needs no plan goes from its gate to its search (docs/adr/0006)."""
+    if admission.reason is not None:
+        refused = QuestionRefused(**carried, verdict=admission.verdict, reason=admission.reason)
+        return [follow(record, QUESTION_REFUSED, refused), progressed(record, Stage.ADMIT)]
+    if record.value.strategy == NO_PLAN:
+        planned = QuestionPlanned(**carried)
+        return [follow(record, QUESTION_PLANNED, planned), progressed(record, Stage.PLAN)]
+    admitted = QuestionAdmitted(**carried, verdict=admission.verdict)
+    return [follow(record, QUESTION_ADMITTED, admitted), progressed(record, Stage.ADMIT)]
+
+
+async def _off_the_loop(
+    length: int, judge: Callable[[Body, Engine], Judged], body: Body, engine: Engine
+) -> Judged:
+    """A short text is judged in less time than a thread takes to be woken."""
+    if length <= ON_LOOP:
+        return judge(body, engine)
+    return await asyncio.to_thread(judge, body, engine)
+
+
+def _length(body: QuestionAsked | AnswerDrafted) -> int:
+    """Characters that are read to judge it."""
+    if isinstance(body, QuestionAsked):
+        return len(body.question) + sum(len(turn.content) for turn in body.conversation)
+    return len(body.text) + sum(len(passage.text) for passage in body.passages)
 
 
 def _expired(record: Record[Any], stage: Stage) -> Publication[Any]:

@@ -117,6 +117,3 @@ class Engines:
             raise PermanentError(
                 f"there is no guard policy {policy!r}; known: {known}", type="unknown_policy"
             ) from None
-
-    def __len__(self) -> int:
-        return len(self._engines)

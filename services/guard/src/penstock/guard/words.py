@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _WORD = re.compile(r"[A-Za-zÀ-ɏ]+(?:['’-][A-Za-zÀ-ɏ]+)*|\d+(?:[.,:]\d+)*%?")
 MARKER = re.compile(r"\s?\[(\d{1,3})\]")
@@ -40,6 +41,8 @@ _OPPOSITE_PAIRS = (
     "internal external,domestic foreign,legal illegal,possible impossible,able unable,safe dangerous,"
     "present absent,many few,remember forget,borrow lend,teach learn,raise lower,add remove"
 )
+_LONGEST = 40
+"""Letters of a word that has endings; what is longer is no word, and is not kept in memory."""
 _STOP = frozenset(_STOP_WORDS.split())
 _NEGATIONS = frozenset(_NEGATING_WORDS.split())
 _NUMBERS = {word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())}
@@ -56,6 +59,11 @@ class Token:
 
 def stem(word: str) -> str:
     """The word without its commonest endings, two at most; at least three letters stay."""
+    return _stem(word) if len(word) <= _LONGEST else word
+
+
+@lru_cache(maxsize=65536)
+def _stem(word: str) -> str:
     return _shortened(_shortened(word, 3), 4)
 
 

@@ -31,6 +31,7 @@ from penstock.common.events.jobs import (
     Stage,
 )
 from penstock.common.events.questions import (
+    NO_PLAN,
     AnswerDrafted,
     AnswerEvent,
     AnswerReleased,
@@ -71,6 +72,7 @@ __all__ = [
     "MAX_BATCH_CHUNKS",
     "MAX_EVENT_BYTES",
     "MAX_INLINE_TEXT_BYTES",
+    "NO_PLAN",
     "AnswerDrafted",
     "AnswerEvent",
     "AnswerReleased",

@@ -7,6 +7,9 @@ from pydantic import Field
 
 from penstock.common.events.values import Event, Finding, JsonObject, TextSpan, Verdict
 
+NO_PLAN = "direct"
+"""The strategy that searches for the question as it is: nothing is planned."""
+
 
 class Turn(Event):
     role: Literal["user", "assistant"]
@@ -22,7 +25,7 @@ class QuestionEvent(Event):
     filter: JsonObject = Field(default_factory=dict)
     collection: str = "default"
     top_k: int = Field(default=6, ge=1, le=50)
-    strategy: str = "direct"
+    strategy: str = NO_PLAN
     ask: int = 1
     """Counts whole attempts: asked again when an answer cited what was removed meanwhile."""
     round: int = 0
@@ -44,7 +47,8 @@ class QuestionRefused(QuestionEvent):
 
 
 class QuestionPlanned(QuestionEvent):
-    searches: tuple[str, ...]
+    searches: tuple[str, ...] = ()
+    """What to search for; empty: the question as it is."""
 
 
 class Passage(Event):
@@ -99,6 +103,8 @@ class AnswerEvent(Event):
     """
 
     question: str
+    collection: str = "default"
+    """Of the question: names the guard policy that the answer is judged by."""
     ask: int
     round: int
     sentence: int
