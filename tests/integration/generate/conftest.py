@@ -27,6 +27,8 @@ class ChatServer:
     def __init__(self) -> None:
         self.replies: list[str | Callable[[], Response]] = []
         self.requests: list[dict[str, Any]] = []
+        self.callers: list[Any] = []
+        """The address of each request's connection."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.hold: asyncio.Event | None = None
@@ -59,6 +61,7 @@ class ChatServer:
             return JSONResponse({"error": {"message": "Incorrect API key", "type": "auth"}}, 401)
         body = await request.json()
         self.requests.append(body)
+        self.callers.append(request.client)
         if self.silence is not None:
             await self.silence.wait()
         reply = self.replies.pop(0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from penstock.common.events import Passage, PassageRetrieved, TextSpan
 from penstock.common.failures import PermanentError
@@ -101,6 +101,23 @@ async def test_a_sentence_is_there_while_the_model_still_writes(server: Any) -> 
         rest = [piece async for piece in pieces]
     assert first.text.startswith("The weir")
     assert rest[-1].final
+
+
+async def test_questions_share_a_connection(server: Any) -> None:
+    """No question shakes hands again: a stream is read to its very end."""
+    server.replies = [GOOD, GOOD, GOOD]
+    async with OpenAIChat.open(settings(server.url)) as chat:
+        for _ in range(3):
+            assert [piece async for piece in Prompted(chat).write("acme", QUESTION, EVIDENCE)]
+    assert len(server.callers) == 3
+    assert len(set(server.callers)) == 1
+
+
+async def test_a_line_without_an_end_is_no_answer(server: Any) -> None:
+    """The answerer's memory is not the model's to fill."""
+    server.replies = [lambda: Response("data: " + "x" * 4_000_000, media_type="text/event-stream")]
+    with pytest.raises(ModelAwayError, match="cannot be read"):
+        await answer(settings(server.url))
 
 
 async def test_a_silent_model_is_away(server: Any) -> None:
