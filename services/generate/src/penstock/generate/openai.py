@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, Field, ValidationError
 
 from penstock.common.events import Usage
@@ -205,8 +206,8 @@ def _classified() -> Iterator[None]:
         raise ModelAwayError("it was silent for too long") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ModelAwayError("it cannot be reached, or the connection broke") from error
-    except ValueError as error:  # aiohttp's word for a line without an end
-        raise ModelAwayError(f"what it sent cannot be read: {error}") from error
+    except HttpProcessingError as error:
+        raise ModelAwayError(f"what it sent cannot be read: {error.message[:_MOST_SAID]}") from error
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
