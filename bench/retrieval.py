@@ -26,7 +26,7 @@ from pgvector.asyncpg import register_vector
 import penstock.retrieve
 from beir import Document, TestSet, load, ndcg, recall
 from penstock.common.bootstrap.database import DATABASE, SCHEMAS, bootstrap, role
-from penstock.common.db import Database
+from penstock.common.db import Database, Reads
 from penstock.common.envelope import Envelope, Record, document_key
 from penstock.common.events import Chunk, DocumentEmbedded, ElementKind, Position, TextSpan
 from penstock.local.ports import free_port
@@ -153,20 +153,17 @@ async def quality(
 
 
 async def latency(
-    database: Database, searcher: Searcher, embedder: Embedder, test: TestSet
+    reads: Reads, searcher: Searcher, embedder: Embedder, test: TestSet
 ) -> dict[str, float]:
     """Search against its own raw parts, query by query in turn, milliseconds.
 
     raw: embed and rank densely beside the lexical leg, then fetch ten bodies, on open connections.
-    What search adds is connections, transactions, the plan, fusion and passages.
+    What search adds is connections, the plan, fusion and passages.
     """
     scope = Scope(test.name, 1, "default")
     raw, whole = [], []
     for text in list(test.queries.values())[:TIMED]:
-        async with (
-            database.request(scope.tenant) as first,
-            database.request(scope.tenant) as second,
-        ):
+        async with reads.of(scope.tenant) as first, reads.of(scope.tenant) as second:
             among = await narrowed(first, scope)
             started = time.perf_counter()
             lexical_leg = asyncio.create_task(lexical.best_matching(second, text, scope, among))
@@ -204,13 +201,13 @@ def better_leg(results: dict[str, float], name: str) -> float:
 
 
 @asynccontextmanager
-async def opened(address: str) -> AsyncIterator[tuple[Database, Database]]:
+async def opened(address: str) -> AsyncIterator[tuple[Database, Reads]]:
     """The index as its writer and as its searcher open it."""
     async with (
         Database.open(
             address, schema="retrieve", migrations=MIGRATIONS, setup=writing.setup
         ) as written,
-        Database.open(
+        Reads.open(
             address,
             schema="retrieve",
             migrations=MIGRATIONS,
@@ -246,7 +243,7 @@ def row(test: TestSet, found: dict[str, float]) -> str:
 class Bench:
     """One index for all sets, each under a tenant of its own."""
 
-    def __init__(self, written: Database, searched: Database, embedder: Embedder) -> None:
+    def __init__(self, written: Database, searched: Reads, embedder: Embedder) -> None:
         self._written = written
         self._searched = searched
         self._embedder = embedder

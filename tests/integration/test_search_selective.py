@@ -13,7 +13,7 @@ import pytest
 from pgvector.asyncpg import register_vector
 
 import penstock.retrieve
-from penstock.common.db import Database
+from penstock.common.db import Database, Reads
 from penstock.local.stack import Servers
 from penstock.retrieve import segments
 from penstock.retrieve.dense import SERVER_SETTINGS, Vector
@@ -91,7 +91,7 @@ async def database(servers: Servers) -> AsyncIterator[Database]:
     await inside.close()
     async with Database.open(
         _named(servers.dsns["retrieve"], name), schema="retrieve", migrations=MIGRATIONS,
-        setup=register_vector, server_settings=SERVER_SETTINGS,
+        setup=register_vector,
     ) as opened:  # fmt: skip
         async with opened.transaction() as connection:
             await connection.execute("DROP INDEX embedding_1_hnsw")
@@ -111,8 +111,14 @@ def _named(dsn: str, database: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def searcher(database: Database) -> Searcher:
-    return Searcher(database, pool_size=4)
+async def searcher(servers: Servers, database: Database) -> AsyncIterator[Searcher]:
+    async with database.pool.acquire() as connection:
+        name = await connection.fetchval("SELECT current_database()")
+    async with Reads.open(
+        _named(servers.dsns["retrieve"], name), schema="retrieve", migrations=MIGRATIONS,
+        setup=register_vector, server_settings=SERVER_SETTINGS,
+    ) as reads:  # fmt: skip
+        yield Searcher(reads, pool_size=4)
 
 
 async def numbers(

@@ -1,9 +1,10 @@
 """Postgres: a pool of the service's own role, its migrations, and requests under row-level security."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import structlog
@@ -41,7 +42,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool, schema: str) -> None:
         self.pool = pool
-        self._request_role = f"{schema}_request"
+        self._request_role = _request_role(schema)
 
     @classmethod
     @asynccontextmanager
@@ -59,21 +60,11 @@ class Database:
 
         `server_settings` hold for every connection of the pool, whatever ran on it before.
         """
-        settings = {
-            "search_path": f"{schema}, public",
-            "application_name": f"penstock-{schema}",
-            **(server_settings or {}),
-        }
-        pool = await _connect(dsn, pool_size, setup, settings)
-        try:
+        settings = _settings(schema, server_settings or {})
+        async with _pool(dsn, pool_size, setup, settings) as pool:
             async with pool.acquire() as connection:
                 await migrate(connection, schema, migrations)
             yield cls(pool, schema)
-        finally:
-            try:
-                await asyncio.wait_for(pool.close(), timeout=5)
-            except TimeoutError:
-                pool.terminate()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
@@ -105,6 +96,72 @@ class Database:
             yield connection
 
 
+class _OneTenant(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """A connection that shows the rows of the tenant it was last asked to, and knows which."""
+
+    __slots__ = ("_tenant",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tenant: str | None = None
+
+    async def show(self, tenant: str) -> None:
+        """One round trip when the tenant changes, none when it stays."""
+        if self._tenant == tenant:
+            return
+        self._tenant = None  # whatever the server makes of it, until it says that it has done it
+        await self.fetchval("SELECT set_config('app.tenant', $1, false)", tenant)
+        self._tenant = tenant
+
+
+class Reads:
+    """A service's schema read on behalf of tenants, under row-level security, no transaction around.
+
+    `Database.request` sets tenant and role anew in every transaction, as its connections are the
+    owner's in between: three round trips that a few reads, each with a snapshot of its own in
+    either case, do not need. Here the tenant stays set on a connection until another one asks.
+
+    That is safe because the pool is used for nothing else: the role of requests comes with the
+    connection itself, so that nothing on it ever runs as the owner, whom no policy binds; and a
+    connection on which no tenant was set yet fails instead of showing rows.
+    """
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        schema: str,
+        migrations: Path,
+        pool_size: int = 4,
+        setup: Setup | None = None,
+        server_settings: dict[str, str] | None = None,
+    ) -> AsyncIterator["Reads"]:
+        """As `Database.open`: who reads first must find the tables."""
+        async with Database.open(dsn, schema=schema, migrations=migrations, pool_size=1):
+            pass
+        settings = _settings(schema, server_settings or {}) | {"role": _request_role(schema)}
+        async with _pool(dsn, pool_size, setup, settings, kind=_OneTenant) as pool:
+            yield cls(pool)
+
+    @asynccontextmanager
+    async def of(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
+        """
+        A connection that shows this tenant's rows.
+
+        Raises:
+            TransientError: Postgres is away.
+            PermanentError: a value is none that Postgres takes.
+        """
+        async with _classified(), self._pool.acquire() as connection:
+            await connection.show(tenant)
+            yield connection
+
+
 async def answers(dsn: str) -> str | None:
     """None when Postgres answers, else the reason; for readiness.
 
@@ -120,15 +177,48 @@ async def answers(dsn: str) -> str | None:
     return None
 
 
+def _request_role(schema: str) -> str:
+    return f"{schema}_request"
+
+
+def _settings(schema: str, more: Mapping[str, str]) -> dict[str, str]:
+    """Of the server, for every connection of a pool."""
+    names = {"search_path": f"{schema}, public", "application_name": f"penstock-{schema}"}
+    return names | dict(more)
+
+
+@asynccontextmanager
+async def _pool(
+    dsn: str,
+    size: int,
+    setup: Setup | None,
+    settings: dict[str, str],
+    *,
+    kind: type[asyncpg.Connection] = asyncpg.Connection,
+) -> AsyncIterator[asyncpg.Pool]:
+    pool = await _connect(dsn, size, setup, settings, kind)
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), timeout=5)
+        except TimeoutError:
+            pool.terminate()
+
+
 async def _connect(
-    dsn: str, size: int, setup: Setup | None, settings: dict[str, str]
+    dsn: str,
+    size: int,
+    setup: Setup | None,
+    settings: dict[str, str],
+    kind: type[asyncpg.Connection],
 ) -> asyncpg.Pool:
     pause = 0.1
     while True:
         try:
             return await asyncpg.create_pool(
                 dsn, min_size=1, max_size=size, init=setup, server_settings=settings,
-                reset=_nothing_to_reset,
+                reset=_nothing_to_reset, connection_class=kind,
             )  # fmt: skip
         except _AWAY as error:
             log.warning("postgres_away", error=str(error))
@@ -138,7 +228,7 @@ async def _connect(
 
 async def _nothing_to_reset(_: asyncpg.Connection) -> None:
     """What a transaction sets ends with it (SET LOCAL, locks), and asyncpg itself rolls back one
-    that was broken off: saves a round trip for every transaction."""
+    that was broken off: saves a round trip for every transaction. A tenant of `Reads` is to stay."""
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import asyncpg
 import numpy as np
 import orjson
 
-from penstock.common.db import Database
+from penstock.common.db import Reads
 from penstock.common.events import Passage, TextSpan
 from penstock.retrieve import lexical
 from penstock.retrieve.dense import Vector, nearest
@@ -43,13 +43,13 @@ class Found:
 
 
 class Searcher:
-    """Searches on connections of `database`, each under row-level security.
+    """Searches on connections of `reads`, each under row-level security.
 
     A search holds two connections; `at_once` keeps searches from waiting for each other's second.
     """
 
-    def __init__(self, database: Database, *, pool_size: int) -> None:
-        self._database = database
+    def __init__(self, reads: Reads, *, pool_size: int) -> None:
+        self._reads = reads
         self._at_once = asyncio.Semaphore(max(pool_size // 2, 1))
 
     async def search(
@@ -72,7 +72,7 @@ class Searcher:
             embedding = _embedded(embedder, texts if mode != "lexical" else ())
             async with (
                 _together(embedding) as vectors,
-                self._database.request(scope.tenant) as connection,
+                self._reads.of(scope.tenant) as connection,
                 _together(narrowed(connection, scope)) as narrowing,
                 _together(
                     self._lexical(texts if mode != "dense" else (), scope, narrowing)
@@ -95,7 +95,7 @@ class Searcher:
         """Ranks while the scope is still being narrowed: only who passes depends on it."""
         if not texts:
             return []
-        async with self._database.request(scope.tenant) as connection:
+        async with self._reads.of(scope.tenant) as connection:
             rankings = [await lexical.ranked(connection, text, scope) for text in texts]
             among = await narrowing
             return [await lexical.inside(connection, r, scope, among) for r in rankings]

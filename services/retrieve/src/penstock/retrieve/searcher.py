@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from penstock.common import events
 from penstock.common.consumer import Stage
-from penstock.common.db import Database, answers
+from penstock.common.db import Reads, answers
 from penstock.common.envelope import Publication, Record, follow
 from penstock.common.events import Failure, PassageRetrieved, ProgressState, QuestionPlanned
 from penstock.common.failures import PermanentError, TransientError
@@ -70,7 +70,7 @@ class SearcherProcess:
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
         self.stage = Stage("searcher", settings)
-        self.database: Database
+        self.reads: Reads
         self.embedders: Embedders
         self.searcher: Searcher
 
@@ -78,8 +78,8 @@ class SearcherProcess:
     async def resources(self) -> AsyncIterator[None]:
         pool_size = max(self.settings.database_pool, POOL)
         async with AsyncExitStack() as stack:
-            self.database = await stack.enter_async_context(
-                Database.open(
+            self.reads = await stack.enter_async_context(
+                Reads.open(
                     self.settings.database.get_secret_value(),
                     schema="retrieve",
                     migrations=MIGRATIONS,
@@ -88,7 +88,7 @@ class SearcherProcess:
                     server_settings=SERVER_SETTINGS,
                 )
             )
-            self.searcher = Searcher(self.database, pool_size=pool_size)
+            self.searcher = Searcher(self.reads, pool_size=pool_size)
             self.embedders = Embedders(stack)
             await self.embedders.of(DEFAULT_MODEL)
             yield
@@ -167,12 +167,12 @@ class SearcherProcess:
 
     async def text(self, request: Request, identity: Identity) -> Response:
         document = request.path_params["document"]
-        collection = await collection_of(self.database, identity.tenant, document)
+        collection = await collection_of(self.reads, identity.tenant, document)
         found = None
         if collection is not None:
             generation = self.stage.collections.get(identity.tenant, collection).generation
             found = await document_text(
-                self.database, identity.tenant, document, generation, identity.groups
+                self.reads, identity.tenant, document, generation, identity.groups
             )
         if found is None:
             return problem(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from penstock.common.db import Database
+from penstock.common.db import Reads
 
 _COLLECTION = (
     "SELECT collection FROM document WHERE tenant = $1 AND id = $2 AND state = 'searchable'"
@@ -42,21 +42,21 @@ def rebuilt(pieces: Iterable[Piece]) -> str:
     return "".join(parts)
 
 
-async def collection_of(database: Database, tenant: str, document: str) -> str | None:
+async def collection_of(reads: Reads, tenant: str, document: str) -> str | None:
     """The collection of a searchable document; None: there is no such document."""
-    async with database.request(tenant) as connection:
+    async with reads.of(tenant) as connection:
         found: str | None = await connection.fetchval(_COLLECTION, tenant, document)
         return found
 
 
 async def document_text(
-    database: Database, tenant: str, document: str, generation: int, groups: Sequence[str]
+    reads: Reads, tenant: str, document: str, generation: int, groups: Sequence[str]
 ) -> tuple[int, str] | None:
     """The version and text that `groups` may read; None: nothing.
 
     One statement, so that no text is put together from two versions.
     """
-    async with database.request(tenant) as connection:
+    async with reads.of(tenant) as connection:
         rows = await connection.fetch(_PIECES, tenant, document, generation, list(groups))
     if not rows:
         return None
