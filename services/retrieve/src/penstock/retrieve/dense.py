@@ -36,8 +36,12 @@ async def nearest(
 
 
 async def _walked(connection: asyncpg.Connection, vector: Vector, scope: Scope) -> list[int]:
-    """Along the HNSW index. Its relaxed order needs the sort, and the sort needs the `+ 0`."""
-    parameters = Parameters(vector, DEPTH)
+    """Along the HNSW index. Its relaxed order needs the sort, and the sort needs the `+ 0`.
+
+    With its limit in the text: where that is a parameter, Postgres plans it for a tenth of the
+    rows, and as the plan at hand looks dear so, plans anew each time.
+    """
+    parameters = Parameters(vector)
     rows = await connection.fetch(
         f"""
         WITH walked AS MATERIALIZED (
@@ -45,7 +49,7 @@ async def _walked(connection: asyncpg.Connection, vector: Vector, scope: Scope) 
             FROM embedding_{scope.generation:d} e JOIN chunk c ON c.id = e.chunk
             WHERE e.tenant = {parameters.add(scope.tenant)}::text AND {scope.where(parameters)}
             ORDER BY e.vector <#> $1
-            LIMIT $2
+            LIMIT {DEPTH:d}
         )
         SELECT chunk FROM walked ORDER BY distance + 0, chunk
         """,  # noqa: S608  (conditions hold placeholders only)

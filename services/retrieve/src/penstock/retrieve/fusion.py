@@ -4,6 +4,7 @@ Cormack, Clarke and Büttcher, SIGIR 2009. Only ranks count, so legs whose score
 compared (cosine, BM25) need no calibration.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,9 @@ WEIGHT: dict[Leg, float] = {"dense": 1.5, "lexical": 1.0}
 """The better leg counts more: measured better, or equal, on the same sets."""
 
 
+_UNRANKED = sys.maxsize
+
+
 @dataclass(slots=True)
 class Candidate:
     """A chunk with its fused score; ranks count from 1, None where a leg missed it."""
@@ -29,7 +33,7 @@ class Candidate:
 
     @property
     def best_rank(self) -> int:
-        return min(rank for rank in (self.dense_rank, self.lexical_rank) if rank is not None)
+        return min(self.dense_rank or _UNRANKED, self.lexical_rank or _UNRANKED)
 
 
 def fuse(rankings: Sequence[tuple[Leg, Sequence[int]]]) -> list[Candidate]:
@@ -41,7 +45,8 @@ def fuse(rankings: Sequence[tuple[Leg, Sequence[int]]]) -> list[Candidate]:
     found: dict[int, Candidate] = {}
     for leg, chunks in rankings:
         for rank, chunk in enumerate(chunks, start=1):
-            candidate = found.setdefault(chunk, Candidate(chunk))
+            if (candidate := found.get(chunk)) is None:
+                candidate = found[chunk] = Candidate(chunk)
             candidate.score += WEIGHT[leg] / (K + rank)
             if leg == "dense":
                 candidate.dense_rank = min(rank, candidate.dense_rank or rank)

@@ -80,6 +80,8 @@ def fitting(event: PassageRetrieved) -> PassageRetrieved:
 
     At least one stays: a single chunk is far smaller than that.
     """
+    if len(event.model_dump_json().encode()) <= MAX_EVENT:
+        return event
     room = MAX_EVENT - len(event.model_copy(update={"passages": ()}).model_dump_json().encode())
     kept: list[Passage] = []
     for passage in event.passages:

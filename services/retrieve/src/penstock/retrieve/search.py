@@ -17,7 +17,7 @@ from penstock.retrieve import lexical
 from penstock.retrieve.dense import Vector, nearest
 from penstock.retrieve.filters import Parameters
 from penstock.retrieve.fusion import Candidate, Leg, fuse
-from penstock.retrieve.scope import Scope, narrowed
+from penstock.retrieve.scope import Narrowing, Scope
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -50,6 +50,7 @@ class Searcher:
 
     def __init__(self, reads: Reads, *, pool_size: int) -> None:
         self._reads = reads
+        self._narrowing = Narrowing()
         self._at_once = asyncio.Semaphore(max(pool_size // 2, 1))
 
     async def search(
@@ -73,7 +74,7 @@ class Searcher:
             async with (
                 _together(embedding) as vectors,
                 self._reads.of(scope.tenant) as connection,
-                _together(narrowed(connection, scope)) as narrowing,
+                _together(self._narrowing.narrowed(connection, scope)) as narrowing,
                 _together(
                     self._lexical(texts if mode != "dense" else (), scope, narrowing)
                 ) as matching,
