@@ -104,26 +104,29 @@ async def _reading(reads: Reads, tenant: str, table: str) -> None:
         await seen(connection, table)
 
 
-async def test_an_answer_that_is_lost_is_not_taken_for_the_old_tenant(
-    reads: Reads, table: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("after", [MINE, THEIRS])
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_tenant_that_nobody_heard_was_set_is_set_again(
+    reads: Reads, table: str, monkeypatch: pytest.MonkeyPatch, *, arrived: bool, after: str
 ) -> None:
-    """The server has set the new tenant, and who asked was cancelled before it heard of it."""
+    """Cancelled before the server did it, or before it said so: the connection is nobody's."""
     async with reads.of(MINE) as connection:
         assert await seen(connection, table) == [MINE]
         one = connection._con
     really = type(one).fetchval
 
     async def unheard(connection: asyncpg.Connection, *args: str) -> None:
-        await really(connection, *args)
+        if arrived:
+            await really(connection, *args)
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patch:
         patch.setattr(type(one), "fetchval", unheard)
         with pytest.raises(asyncio.CancelledError):
             await _reading(reads, THEIRS, table)
-    async with reads.of(MINE) as connection:
+    async with reads.of(after) as connection:
         assert connection._con is one
-        assert await seen(connection, table) == [MINE]
+        assert await seen(connection, table) == [after]
 
 
 @pytest.mark.parametrize("wrong", ["SELECT 1 / 0", "SELECT nothing"])
