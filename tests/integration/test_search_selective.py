@@ -1,5 +1,6 @@
 """One match among 50,000 chunks is found by both legs, whatever hides it: filter, access, or tenant."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from penstock.local.stack import Servers
 from penstock.retrieve import segments
 from penstock.retrieve.dense import SERVER_SETTINGS, Vector
 from penstock.retrieve.filters import parse
-from penstock.retrieve.scope import Scope
+from penstock.retrieve.scope import Narrowing, Scope
 from penstock.retrieve.search import Mode, Searcher
 
 pytestmark = pytest.mark.connected
@@ -111,14 +112,19 @@ def _named(dsn: str, database: str) -> str:
 
 
 @pytest.fixture(scope="module")
-async def searcher(servers: Servers, database: Database) -> AsyncIterator[Searcher]:
+async def reads(servers: Servers, database: Database) -> AsyncIterator[Reads]:
     async with database.pool.acquire() as connection:
         name = await connection.fetchval("SELECT current_database()")
     async with Reads.open(
         _named(servers.dsns["retrieve"], name), schema="retrieve", migrations=MIGRATIONS,
         setup=register_vector, server_settings=SERVER_SETTINGS,
-    ) as reads:  # fmt: skip
-        yield Searcher(reads, pool_size=4)
+    ) as opened:  # fmt: skip
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def searcher(reads: Reads) -> Searcher:
+    return Searcher(reads, pool_size=4)
 
 
 async def numbers(
@@ -196,6 +202,36 @@ async def test_what_was_deleted_costs_nobody_a_place(
         await connection.execute("DELETE FROM chunk WHERE id BETWEEN 3000000 AND 3000199")
     scope = Scope("dying", 1, "default", EVERYBODY)
     assert await numbers(searcher, scope, "lexical", top_k=50) == list(range(200, 250))
+
+
+async def test_a_wide_scope_is_not_measured_again_for_every_search(reads: Reads) -> None:
+    """Postgres is asked once; a filter is measured each time, and so is what is narrow."""
+    narrowing, asked = Narrowing(), list[object]()
+    wide = Scope("large", 1, "default", EVERYBODY)
+    half = Scope("large", 1, "default", EVERYBODY, parse({"half": 1}))
+    async with reads.of("large") as connection:
+        with connection.query_logger(asked.append):
+            for scope, more in ((wide, 1), (wide, 0), (half, 1), (half, 1), (wide, 0)):
+                before = len(asked)
+                assert await narrowing.narrowed(connection, scope) is None
+                await asyncio.sleep(0)  # the log is told in the next turn of the loop
+                assert len(asked) - before == more
+            few = Scope("large", 1, "default", ("needle",))
+            for _ in range(2):
+                assert await narrowing.narrowed(connection, few) == [1_000_000 + NEEDLE]
+                await asyncio.sleep(0)
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_scope_that_was_wide_a_moment_ago_gives_all_that_is_left(
+    reads: Reads, mode: Mode
+) -> None:
+    """What is remembered of it costs time and no passage."""
+    searcher = Searcher(reads, pool_size=4)
+    scope = Scope("small", 1, "default", EVERYBODY)
+    searcher._narrowing._wide_until[scope] = float("inf")
+    assert sorted(await numbers(searcher, scope, mode)) == list(range(7))
 
 
 @pytest.mark.parametrize("mode", MODES)
