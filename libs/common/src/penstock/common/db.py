@@ -67,15 +67,20 @@ class Database:
             yield cls(pool, schema)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self, *, flush: bool = True) -> AsyncIterator[asyncpg.Connection]:
         """
         One transaction as the schema's owner: for work in the background, all tenants.
+
+        Args:
+            flush: wait at its end for the disk. Not to wait is for what loses nothing but time if
+                Postgres crashes within the next moments: what is flushed later carries it along.
 
         Raises:
             TransientError: Postgres is away, or the transaction lost a race: do it again.
             PermanentError: a value is none that Postgres takes.
         """
-        async with _classified(), self.pool.acquire() as connection, connection.transaction():
+        first = "" if flush else "SET LOCAL synchronous_commit = off"
+        async with _classified(), self.pool.acquire() as connection, _begun(connection, first):
             yield connection
 
     @asynccontextmanager
@@ -87,12 +92,13 @@ class Database:
     @asynccontextmanager
     async def request(self, tenant: str) -> AsyncIterator[asyncpg.Connection]:
         """One transaction on behalf of a tenant, under row-level security."""
-        async with self.transaction() as connection:
-            await connection.fetchval(
-                "SELECT set_config('app.tenant', $1, true), set_config('role', $2, true)",
-                tenant,
-                self._request_role,
-            )
+        # In hex, since what goes along with BEGIN takes no parameters: nothing to quote.
+        name = f"convert_from('\\x{tenant.encode().hex()}', 'UTF8')"
+        first = (
+            f"SELECT set_config('app.tenant', {name}, true), "
+            f"set_config('role', '{self._request_role}', true)"
+        )
+        async with _classified(), self.pool.acquire() as connection, _begun(connection, first):
             yield connection
 
 
@@ -229,6 +235,19 @@ async def _connect(
 async def _nothing_to_reset(_: asyncpg.Connection) -> None:
     """What a transaction sets ends with it (SET LOCAL, locks), and asyncpg itself rolls back one
     that was broken off: saves a round trip for every transaction. A tenant of `Reads` is to stay."""
+
+
+@asynccontextmanager
+async def _begun(connection: asyncpg.Connection, first: str) -> AsyncIterator[None]:
+    """A transaction as asyncpg's own, whose first statement goes along with BEGIN: one round trip."""
+    try:
+        await connection.execute(f"BEGIN; {first}")
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
 
 
 @asynccontextmanager
