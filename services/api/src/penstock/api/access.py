@@ -130,7 +130,7 @@ async def identify(
     if named is None:
         raise _unauthenticated("the Authorization header is not Bearer pk_<id>_<secret>")
     key_id, secret = named
-    async with database.transaction() as connection:
+    async with database.statements() as connection:
         row = await connection.fetchrow(
             "SELECT * FROM api_key WHERE id = $1 AND revoked_at IS NULL", key_id
         )

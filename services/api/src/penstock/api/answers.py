@@ -1,7 +1,7 @@
 """Answers: streamed by sentence, finished once nothing they cite has been deleted meanwhile."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -45,20 +45,51 @@ def gone(record: Answer, documents: Documents) -> list[str]:
     )
 
 
-async def stream(
-    connection: asyncpg.Connection, record: Answer, job: Job, documents: Documents
-) -> None:
+@dataclass(slots=True)
+class Kept:
+    """What answers leave in the database, gathered to be written together."""
+
+    notes: list[Note] = field(default_factory=list)
+    results: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    quotes: set[tuple[str, str, str, int]] = field(default_factory=set)
+
+    def quote(self, job: Job, items: Iterable[e.Citation | e.Passage]) -> None:
+        """Remember that this job holds text of these documents, so that a delete finds it."""
+        self.quotes |= {(job.tenant, job.id, item.document_id, item.version) for item in items}
+
+    async def write(self, connection: asyncpg.Connection) -> None:
+        """All of it, once."""
+        quotes = sorted(self.quotes)
+        if self.notes or self.results or quotes:
+            await add_notes(
+                connection,
+                self.notes,
+                """
+                answers AS (
+                    INSERT INTO answer (tenant, job, result)
+                    SELECT * FROM unnest($7::text[], $8::text[], $9::jsonb[])
+                    ON CONFLICT (tenant, job) DO NOTHING),
+                quotes AS (
+                    INSERT INTO quotation (tenant, job, document, version)
+                    SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::int[])
+                    ON CONFLICT DO NOTHING)
+                """,
+                *([row[n] for row in self.results] for n in range(3)),
+                *([row[n] for row in quotes] for n in range(4)),
+            )
+        self.notes, self.results, self.quotes = [], [], set()
+
+
+def stream(record: Answer, job: Job, documents: Documents, kept: Kept) -> None:
     """One sentence for those who follow the job; not one that cites what is gone."""
     body = record.value
     if job.status.state.final or body.ask < job.ask or gone(record, documents):
         return
-    await _tell(connection, job, body)
-    await _quote(connection, job, body.citations)
+    kept.notes.append(_sentence(job, body))
+    kept.quote(job, body.citations)
 
 
-async def _tell(
-    connection: asyncpg.Connection, job: Job, body: e.AnswerReleased | e.AnswerWithheld
-) -> None:
+def _sentence(job: Job, body: e.AnswerReleased | e.AnswerWithheld) -> Note:
     data = {
         "ask": body.ask,
         "round": body.round,
@@ -67,11 +98,11 @@ async def _tell(
         "citations": [c.model_dump() for c in body.citations],
     }
     once = f"sentence/{body.ask}/{body.round}/{body.sentence}"
-    await add_notes(connection, [Note(job.tenant, job.id, "sentence", data, once)])
+    return Note(job.tenant, job.id, "sentence", data, once)
 
 
 async def finish(
-    connection: asyncpg.Connection, record: Answer, job: Job, documents: Documents
+    connection: asyncpg.Connection, record: Answer, job: Job, documents: Documents, kept: Kept
 ) -> tuple[Job, Report]:
     """
     The whole answer: kept as the job's result, or asked for again.
@@ -83,6 +114,8 @@ async def finish(
     if job.status.state.final or body.ask < job.ask:
         return job, about_question(record)
     removed = gone(record, documents)
+    if removed or isinstance(body, e.AnswerWithheld):
+        await kept.write(connection)  # the sentences that are to be withdrawn
     if removed:
         await retract(connection, job, removed)
         if job.ask < ASKS and job.request is not None:
@@ -93,16 +126,10 @@ async def finish(
         if isinstance(body, e.AnswerWithheld):
             await retract(connection, job, [], reason="the answer was withheld by the guard")
         elif not body.abstained and not body.sentence:
-            await _tell(connection, job, body)  # it was there at once: no sentence went ahead
-    await connection.execute(
-        "INSERT INTO answer (tenant, job, result) VALUES ($1, $2, $3) "
-        "ON CONFLICT (tenant, job) DO NOTHING",
-        job.tenant,
-        job.id,
-        result,
-    )
+            kept.notes.append(_sentence(job, body))  # at once: no sentence went ahead
+    kept.results.append((job.tenant, job.id, result))
     if not removed:
-        await _quote(connection, job, [*body.citations, *_kept(record, documents)])
+        kept.quote(job, [*body.citations, *_showable(record, documents)])
     ended = Ended(Outcome.ANSWERED, record.envelope.attempt)
     return job, about_question(record, ended)
 
@@ -146,21 +173,6 @@ async def _ask_again(connection: asyncpg.Connection, record: Answer, job: Job) -
     return again
 
 
-async def _quote(
-    connection: asyncpg.Connection, job: Job, items: Sequence[e.Citation | e.Passage]
-) -> None:
-    """Remember that this job holds text of these documents, so that a delete finds it."""
-    quoted = sorted({(item.document_id, item.version) for item in items})
-    if quoted:
-        await connection.execute(
-            "INSERT INTO quotation (tenant, job, document, version) "
-            "SELECT $1, $2, * FROM unnest($3::text[], $4::int[]) ON CONFLICT DO NOTHING",
-            job.tenant,
-            job.id,
-            *(list(column) for column in zip(*quoted, strict=True)),
-        )
-
-
 def as_result(record: Answer, documents: Documents) -> dict[str, Any]:
     """The job's result: the answer, its citations with where each document lies in the log."""
     body, tenant = record.value, record.envelope.tenant
@@ -174,7 +186,7 @@ def as_result(record: Answer, documents: Documents) -> dict[str, Any]:
         "text": body.text,
         "abstained": body.abstained or withheld,
         "citations": [c.model_dump() | {"source": source(c)} for c in citations],
-        "passages": [p.model_dump(mode="json") for p in _kept(record, documents)],
+        "passages": [p.model_dump(mode="json") for p in _showable(record, documents)],
         "model": body.model,
         "usage": body.usage.model_dump() if body.usage else None,
         "verdicts": [verdict.model_dump(mode="json") for verdict in body.verdicts],
@@ -182,7 +194,7 @@ def as_result(record: Answer, documents: Documents) -> dict[str, Any]:
     }
 
 
-def _kept(record: Answer, documents: Documents) -> list[e.Passage]:
+def _showable(record: Answer, documents: Documents) -> list[e.Passage]:
     """The passages that may be shown: none of a withheld answer, none of a deleted document."""
     if isinstance(record.value, e.AnswerWithheld):
         return []

@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.api import answers, ledger, removals, reports
 from penstock.api.documents import Document
-from penstock.api.postgres import Key, lock_documents, no_flush, save_documents
+from penstock.api.postgres import Key, lock_documents, save_documents
 from penstock.api.reports import Kind, Report
 from penstock.common import events as e
 from penstock.common.consumer import Stage
@@ -95,7 +95,7 @@ class Handlers:
         """Unretrievable now: our own quotes of it go, and the receipt is begun."""
         about = [reports.about_removal(record) for record in records]
         async with self._database.transaction() as connection:
-            await ledger.lock(connection, about)
+            jobs = await ledger.lock(connection, about)
             documents = await lock_documents(connection, map(_document_key, records))
             before = dict(documents)
             for record in records:
@@ -105,7 +105,7 @@ class Handlers:
             for record in records:
                 await removals.begin(connection, record)
             ended = await removals.completed(connection, records)
-            await ledger.apply(connection, [*about, *ended])
+            await ledger.apply(connection, [*about, *ended], jobs)
         return []
 
     async def purged(self, records: Sequence[Record[e.DocumentPurged]]) -> Nothing:
@@ -124,10 +124,9 @@ class Handlers:
     ) -> Nothing:
         """Sentences are streamed; the final one ends the job, unless it cites what is gone."""
         about = [reports.about_question(record) for record in records]
-        async with self._database.transaction() as connection:
-            # Measured: the flush is a third of what the API adds to a question. An answer lost by
-            # a crash of Postgres leaves a job that ends at its deadline.
-            await no_flush(connection)
+        # Measured: the flush is a third of what the API adds to a question. An answer lost by
+        # a crash of Postgres leaves a job that ends at its deadline.
+        async with self._database.transaction(flush=False) as connection:
             jobs = await ledger.lock(connection, about)
             cited = {
                 (record.envelope.tenant, document)
@@ -136,16 +135,18 @@ class Handlers:
             }
             documents = await lock_documents(connection, cited) if cited else {}
             ended: list[Report] = []
+            kept = answers.Kept()
             for record in records:
                 job = jobs[record.envelope.tenant, record.envelope.job]
                 if record.value.final:
                     jobs[job.tenant, job.id], report = await answers.finish(
-                        connection, record, job, documents
+                        connection, record, job, documents, kept
                     )
                     ended.append(report)
                 else:
-                    await answers.stream(connection, record, job, documents)
-            await ledger.apply(connection, [*about, *ended])
+                    answers.stream(record, job, documents, kept)
+            await kept.write(connection)
+            await ledger.apply(connection, [*about, *ended], jobs)
         return []
 
     async def refused(self, records: Sequence[Record[e.QuestionRefused]]) -> Nothing:
@@ -158,9 +159,8 @@ class Handlers:
     ) -> None:
         """Report to the jobs, and fold the events into their documents."""
         about = [reader(record) for record in records]
-        async with self._database.transaction() as connection:
-            if all(report.step for report in about):
-                await no_flush(connection)  # a count for the eye; outcomes are flushed
+        outcomes = not all(report.step for report in about)  # the rest is a count for the eye
+        async with self._database.transaction(flush=outcomes) as connection:
             await ledger.apply(connection, about)
             made_good = await ledger.redriven(connection, about)
             of_documents = [

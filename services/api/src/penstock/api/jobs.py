@@ -15,12 +15,12 @@ from penstock.api.access import Caller
 from penstock.api.errors import Problem
 from penstock.api.models import NewQuestion
 from penstock.api.outbox import Announcement, enqueue
-from penstock.api.postgres import job_signal
+from penstock.api.postgres import end_signal
 from penstock.api.reports import THE_QUESTION, Kind
 from penstock.api.resources import Resources
 from penstock.api.settling import settle
 from penstock.api.states import Cause, JobState
-from penstock.api.views import read_job
+from penstock.api.views import read_row, with_result
 from penstock.common import events as e
 from penstock.common.envelope import Envelope, Publication, document_key
 from penstock.common.telemetry import current_traceparent
@@ -115,17 +115,16 @@ async def _insert(
     deadline: datetime | None = None,
 ) -> None:
     await connection.execute(
-        "INSERT INTO job (tenant, id, kind, documents, callback_url, key, request, deadline) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        """
+        WITH made AS (
+            INSERT INTO job (tenant, id, kind, documents, callback_url, key, request, deadline)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+        INSERT INTO part (tenant, job, document, ordinal)
+        SELECT $1, $2, document, n FROM unnest($9::text[]) WITH ORDINALITY AS u(document, n)
+        """,
         caller.tenant, job, kind.value, len(parts), callback_url, caller.key, request, deadline,
-    )  # fmt: skip
-    await connection.execute(
-        "INSERT INTO part (tenant, job, document, ordinal) "
-        "SELECT $1, $2, document, n FROM unnest($3::text[]) WITH ORDINALITY AS u(document, n)",
-        caller.tenant,
-        job,
         list(parts),
-    )
+    )  # fmt: skip
 
 
 def _envelope(caller: Caller, event: str, job: str, subject: str) -> Envelope:
@@ -262,20 +261,16 @@ async def find(shared: Resources, caller: Caller, job: str) -> dict[str, Any]:
         Problem: there is none, or not for this key.
     """
     async with shared.database.request(caller.tenant) as connection:
-        key = await connection.fetchrow(
-            "SELECT kind, key FROM job WHERE tenant = $1 AND id = $2", caller.tenant, job
-        )
-        if key is None or not caller.sees_job(key["kind"], key["key"]):
+        row = await read_row(connection, caller.tenant, job)
+        if row is None or not caller.sees_job(row["kind"], row["key"]):
             raise Problem("not_found", f"there is no job {job!r} for this key")
-        found = await read_job(connection, caller.tenant, job)
-        assert found is not None
-        return found
+        return await with_result(connection, row)
 
 
 async def wait(shared: Resources, caller: Caller, job: str, seconds: float) -> dict[str, Any]:
     """The job, once it has ended or the time is over, or this process stops."""
     until = time.monotonic() + seconds
-    with shared.signals.listen(job_signal(caller.tenant, job)) as woken:
+    with shared.signals.listen(end_signal(caller.tenant, job)) as woken:
         while True:
             found = await find(shared, caller, job)
             left = until - time.monotonic()

@@ -5,7 +5,7 @@ Under the job's lock its events get ascending ids in the order of their commits,
 makes `Last-Event-ID` safe.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,14 @@ from penstock.api.reports import Kind, Report
 from penstock.api.settling import Job, settle
 from penstock.api.states import Cause, Ended, JobState, Letter, Outcome, Part, Status
 from penstock.common.events import Failure
+
+Name = tuple[str, str, str]
+"""(tenant, job, document): a part."""
+
+_JOB_COLUMNS = (
+    "tenant, id, kind, state, attempt, error, ask, documents, request, callback_url, key, "
+    "deadline, progress"
+)
 
 
 async def lock(connection: asyncpg.Connection, reports: Iterable[Report]) -> dict[Key, Job]:
@@ -31,31 +39,21 @@ async def lock(connection: asyncpg.Connection, reports: Iterable[Report]) -> dic
         kinds[report.of] = Kind.REMOVAL if known is Kind.REMOVAL else report.kind
         deadlines[report.of] = report.deadline or deadlines.get(report.of)
     ordered = sorted(kinds)
-    tenants, ids = [key[0] for key in ordered], [key[1] for key in ordered]
-    await connection.execute(
-        """
-        INSERT INTO job (tenant, id, kind, deadline)
-        SELECT tenant, id, kind, CASE WHEN kind = 'question'
-            THEN coalesce(deadline, clock_timestamp() + interval '1 hour') END
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-            AS u(tenant, id, kind, deadline) ORDER BY 1, 2
-        ON CONFLICT (tenant, id) DO UPDATE SET kind = 'removal'
-            WHERE excluded.kind = 'removal' AND job.kind = 'document'
-        """,
-        tenants,
-        ids,
+    rows = await connection.fetch(
+        f"SELECT {_JOB_COLUMNS} FROM lock_jobs($1, $2, $3, $4)",  # noqa: S608
+        [key[0] for key in ordered],
+        [key[1] for key in ordered],
         [kinds[key].value for key in ordered],
         [deadlines[key] for key in ordered],
     )
-    return await lock_known(connection, ordered)
+    return {(row["tenant"], row["id"]): _job(row) for row in rows}
 
 
 async def lock_known(connection: asyncpg.Connection, keys: Iterable[Key]) -> dict[Key, Job]:
     """The jobs that exist of these, locked in order."""
     ordered = sorted(set(keys))
     rows = await connection.fetch(
-        "SELECT tenant, id, kind, state, attempt, error, ask, documents, request, callback_url, "
-        "key, deadline, progress FROM job "
+        f"SELECT {_JOB_COLUMNS} FROM job "  # noqa: S608
         "WHERE (tenant, id) IN (SELECT * FROM unnest($1::text[], $2::text[])) "
         "ORDER BY tenant, id FOR UPDATE",
         [key[0] for key in ordered],
@@ -84,14 +82,21 @@ def _failure(value: dict[str, Any] | None) -> Failure | None:
     return Failure.model_validate(value) if value else None
 
 
-async def apply(connection: asyncpg.Connection, reports: Sequence[Report]) -> None:
-    """Gather reports and settle their jobs. Doing it twice changes nothing."""
-    if not reports:
-        return
-    jobs = await lock(connection, reports)
+async def apply(
+    connection: asyncpg.Connection,
+    reports: Sequence[Report],
+    locked: Mapping[Key, Job] | None = None,
+) -> None:
+    """Gather reports and settle their jobs. Doing it twice changes nothing.
+
+    `locked`: what `lock` gave earlier in this transaction; jobs that are not there are locked now.
+    """
+    jobs = dict(locked or {})
+    more = [report for report in reports if report.of not in jobs]
+    if more:
+        jobs |= await lock(connection, more)
     await _gather(connection, reports)
-    await _save_steps(connection, reports)
-    await settle(connection, jobs.values(), Cause.REPORT)
+    await settle(connection, [jobs[key] for key in {r.of: None for r in reports}], Cause.REPORT)
 
 
 async def redrive(connection: asyncpg.Connection, report: Report) -> Status | None:
@@ -127,59 +132,59 @@ async def redriven(
 
 async def _gather(connection: asyncpg.Connection, reports: Sequence[Report]) -> None:
     """Fold the reports into their parts and write those."""
-    parts = await _read_parts(connection, reports)
-    versions: dict[tuple[Key, str], tuple[int | None, int]] = {}
+    versions: dict[Name, tuple[int | None, int]] = {}
     for report in reports:
-        name = (report.of, report.document)
-        part = parts.get(name) or Part(report.document)
-        if report.ended is not None:
-            part = part.with_outcome(report.ended)
-        if report.letter is not None:
-            part = part.with_letter(report.letter)
-        parts[name] = part
-        version, batches = versions.get(name, (None, 1))
-        versions[name] = (
+        version, batches = versions.get(report.name, (None, 1))
+        versions[report.name] = (
             max(filter(None, (version, report.version)), default=None),
             max(batches, report.step.n if report.step else 1),
         )
-    await _save_parts(connection, parts, versions)
-    await _save_letters(connection, reports, parts)
+    deciding = [report for report in reports if report.ended or report.letter]
+    if deciding:
+        parts = await _read_parts(connection, deciding)
+        for report in deciding:
+            part = parts.get(report.name) or Part(report.document)
+            if report.ended is not None:
+                part = part.with_outcome(report.ended)
+            if report.letter is not None:
+                part = part.with_letter(report.letter)
+            parts[report.name] = part
+        await _save_parts(
+            connection, {name: (part, *versions.pop(name)) for name, part in parts.items()}
+        )
+        await _save_letters(connection, deciding, parts)
+    await _count(connection, versions, reports)
 
 
 async def _read_parts(
     connection: asyncpg.Connection, reports: Sequence[Report]
-) -> dict[tuple[Key, str], Part]:
-    names = sorted({(*report.of, report.document) for report in reports})
-    arrays = [list(column) for column in zip(*names, strict=True)]
+) -> dict[Name, Part]:
+    """Those of these reports' parts that are known, with their dead letters."""
+    names = sorted({report.name for report in reports})
     rows = await connection.fetch(
-        "SELECT * FROM part WHERE (tenant, job, document) IN "
-        "(SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))",
-        *arrays,
+        """
+        SELECT tenant, job, document, ordinal, outcome, outcome_attempt, error,
+            (SELECT coalesce(jsonb_agg(to_jsonb(d)), '[]') FROM dead_letter d
+                WHERE (d.tenant, d.job, d.document) = (p.tenant, p.job, p.document)) AS letters
+        FROM part p WHERE (tenant, job, document) IN
+            (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+        """,
+        *(list(column) for column in zip(*names, strict=True)),
     )
-    letters = await connection.fetch(
-        "SELECT * FROM dead_letter WHERE (tenant, job, document) IN "
-        "(SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))",
-        *arrays,
-    )
-    parts = {_name(row): _part(row) for row in rows}
-    for row in letters:
-        part = parts.get(_name(row)) or Part(row["document"])
-        parts[_name(row)] = part.with_letter(_letter(row))
-    return parts
-
-
-def _name(row: asyncpg.Record) -> tuple[Key, str]:
-    return ((row["tenant"], row["job"]), row["document"])
+    return {(row["tenant"], row["job"], row["document"]): _part(row) for row in rows}
 
 
 def _part(row: asyncpg.Record) -> Part:
     ended = None
     if row["outcome"] is not None:
         ended = Ended(Outcome(row["outcome"]), row["outcome_attempt"], _failure(row["error"]))
-    return Part(row["document"], row["ordinal"], ended)
+    part = Part(row["document"], row["ordinal"], ended)
+    for letter in row["letters"]:
+        part = part.with_letter(_letter(letter))
+    return part
 
 
-def _letter(row: asyncpg.Record) -> Letter:
+def _letter(row: Mapping[str, Any]) -> Letter:
     return Letter(
         row["topic"], row["partition"], row["offset"], row["attempt"], row["stage"], row["k"],
         row["redriven"], _failure(row["error"]),
@@ -187,9 +192,7 @@ def _letter(row: asyncpg.Record) -> Letter:
 
 
 async def _save_parts(
-    connection: asyncpg.Connection,
-    parts: dict[tuple[Key, str], Part],
-    versions: dict[tuple[Key, str], tuple[int | None, int]],
+    connection: asyncpg.Connection, parts: dict[Name, tuple[Part, int | None, int]]
 ) -> None:
     await connection.execute(
         """
@@ -207,15 +210,15 @@ async def _save_parts(
             error = excluded.error, ended = excluded.ended, failure = excluded.failure,
             blocked = excluded.blocked
         """,
-        [_part_row(key, part, *versions[key, document]) for (key, document), part in parts.items()],
+        [_part_row(name, *row) for name, row in parts.items()],
     )
 
 
-def _part_row(key: Key, part: Part, version: int | None, batches: int) -> dict[str, Any]:
+def _part_row(name: Name, part: Part, version: int | None, batches: int) -> dict[str, Any]:
     reported, blocking = part.reported, part.blocking
     return {
-        "tenant": key[0],
-        "job": key[1],
+        "tenant": name[0],
+        "job": name[1],
         "document": part.document,
         "version": version,
         "batches": batches,
@@ -233,19 +236,17 @@ def _dump(failure: Failure | None) -> dict[str, Any] | None:
 
 
 async def _save_letters(
-    connection: asyncpg.Connection,
-    reports: Sequence[Report],
-    parts: dict[tuple[Key, str], Part],
+    connection: asyncpg.Connection, reports: Sequence[Report], parts: dict[Name, Part]
 ) -> None:
     rows = [
         {
-            "tenant": key[0], "job": key[1], "document": document, "topic": letter.topic,
+            "tenant": name[0], "job": name[1], "document": name[2], "topic": letter.topic,
             "partition": letter.partition, "offset": letter.offset, "attempt": letter.attempt,
             "stage": letter.stage, "k": letter.k, "redriven": letter.redriven,
             "error": _dump(letter.error),
         }
-        for key, document in {(r.of, r.document) for r in reports if r.letter}
-        for letter in parts[key, document].letters
+        for name in {report.name for report in reports if report.letter}
+        for letter in parts[name].letters
     ]  # fmt: skip
     if not rows:
         return
@@ -266,12 +267,28 @@ async def _save_letters(
     )
 
 
-async def _save_steps(connection: asyncpg.Connection, reports: Sequence[Report]) -> None:
-    steps = {(*r.of, r.document, r.version or 0, r.step.stage, r.step.k) for r in reports if r.step}
-    if steps:
+async def _count(
+    connection: asyncpg.Connection,
+    versions: Mapping[Name, tuple[int | None, int]],
+    reports: Sequence[Report],
+) -> None:
+    """Parts of which no more is said than that they are there, and the steps that are done."""
+    parts = [(*name, *known) for name, known in versions.items()]
+    steps = {(*r.name, r.version or 0, r.step.stage, r.step.k) for r in reports if r.step}
+    if parts or steps:
         await connection.execute(
-            "INSERT INTO progress SELECT * FROM unnest("
-            "$1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::int[]) "
-            "ON CONFLICT DO NOTHING",
-            *(list(column) for column in zip(*sorted(steps), strict=True)),
+            """
+            WITH counted AS (
+                INSERT INTO part AS p (tenant, job, document, version, batches)
+                SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[])
+                ON CONFLICT (tenant, job, document) DO UPDATE SET
+                    version = greatest(p.version, excluded.version),
+                    batches = greatest(p.batches, excluded.batches)
+                WHERE excluded.version > coalesce(p.version, 0) OR excluded.batches > p.batches)
+            INSERT INTO progress SELECT * FROM unnest(
+                $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::int[])
+            ON CONFLICT DO NOTHING
+            """,
+            *([row[n] for row in parts] for n in range(5)),
+            *([row[n] for row in sorted(steps)] for n in range(6)),
         )

@@ -15,7 +15,7 @@ import orjson
 import structlog
 from aiokafka.structs import RecordMetadata
 
-from penstock.api.postgres import OUTBOX_CHANNEL, no_flush, notify
+from penstock.api.postgres import OUTBOX_CHANNEL
 from penstock.api.signals import Signals
 from penstock.common.db import Database
 from penstock.common.envelope import Envelope, Publication, headers
@@ -94,18 +94,22 @@ def _row(publication: Publication[Any], announces: Announcement | None) -> Row:
 async def enqueue_rows(connection: asyncpg.Connection, rows: Sequence[Row]) -> None:
     """Publish these bytes once the transaction commits. Header values are kept bit for bit."""
     await connection.execute(
-        "INSERT INTO outbox (tenant, topic, key, headers, value, announces) "
-        "SELECT tenant, topic, key, headers::jsonb, value, nullif(announces, 'null') FROM unnest("
-        "$1::text[], $2::text[], $3::bytea[], $4::text[], $5::bytea[], $6::jsonb[]) "
-        "WITH ORDINALITY AS u(tenant, topic, key, headers, value, announces, n) ORDER BY n",
+        """
+        WITH queued AS (
+            INSERT INTO outbox (tenant, topic, key, headers, value, announces)
+            SELECT tenant, topic, key, headers::jsonb, value, nullif(announces, 'null') FROM unnest(
+                $1::text[], $2::text[], $3::bytea[], $4::text[], $5::bytea[], $6::jsonb[])
+                WITH ORDINALITY AS u(tenant, topic, key, headers, value, announces, n) ORDER BY n)
+        SELECT pg_notify($7, '')
+        """,
         [row.tenant for row in rows],
         [row.topic for row in rows],
         [row.key for row in rows],
         [_dump(row.headers) for row in rows],
         [row.value for row in rows],
         [asdict(row.announces) if row.announces else None for row in rows],
+        OUTBOX_CHANNEL,
     )
-    await notify(connection, OUTBOX_CHANNEL)
 
 
 def _dump(raw: RawHeaders) -> str:
@@ -134,12 +138,12 @@ class Relay:
 
     async def publish_some(self) -> int:
         """Publish the oldest rows, in sequence for every key; how many. None while another does."""
-        async with self._database.transaction() as connection:
+        # A mark that is lost is published again, with its ce_id: it needs no flush.
+        async with self._database.transaction(flush=False) as connection:
             if not await connection.fetchval(
                 "SELECT pg_try_advisory_xact_lock(hashtext('penstock api outbox'))"
             ):
                 return 0
-            await no_flush(connection)  # a mark that is lost is published again, with its ce_id
             rows = await connection.fetch(
                 "SELECT * FROM outbox WHERE published_at IS NULL ORDER BY sequence LIMIT $1", BATCH
             )

@@ -46,6 +46,11 @@ def job_signal(tenant: str, job: str) -> str:
     return hashlib.sha1(f"{tenant}/{job}".encode(), usedforsecurity=False).hexdigest()
 
 
+def end_signal(tenant: str, job: str) -> str:
+    """The same for whoever waits for nothing but the job's end."""
+    return f"{job_signal(tenant, job)}/end"
+
+
 async def notify(connection: asyncpg.Connection, channel: str, *payloads: str) -> None:
     """Wake every listening process once the transaction commits."""
     await connection.execute(
@@ -53,14 +58,6 @@ async def notify(connection: asyncpg.Connection, channel: str, *payloads: str) -
         channel,
         list(payloads) or [""],
     )
-
-
-async def no_flush(connection: asyncpg.Connection) -> None:
-    """Do not wait for the disk: if Postgres crashes within the next moments, this is done again.
-
-    Only where that loses nothing but time. What is flushed later carries this with it.
-    """
-    await connection.execute("SET LOCAL synchronous_commit = off")
 
 
 DOCUMENT_COLUMNS = ", ".join(columns(Document("", "")))
@@ -71,19 +68,10 @@ async def lock_documents(
 ) -> dict[Key, Document]:
     """The documents' rows, made where they are missing, locked in the order (tenant, id)."""
     ordered = sorted(set(keys))
-    tenants, ids = [k[0] for k in ordered], [k[1] for k in ordered]
-    await connection.execute(
-        "INSERT INTO document (tenant, id) SELECT * FROM unnest($1::text[], $2::text[]) "
-        "ORDER BY 1, 2 ON CONFLICT DO NOTHING",
-        tenants,
-        ids,
-    )
     rows = await connection.fetch(
-        f"SELECT {DOCUMENT_COLUMNS} FROM document "  # noqa: S608
-        "WHERE (tenant, id) IN (SELECT * FROM unnest($1::text[], $2::text[])) "
-        "ORDER BY tenant, id FOR UPDATE",
-        tenants,
-        ids,
+        f"SELECT {DOCUMENT_COLUMNS} FROM lock_documents($1, $2)",  # noqa: S608
+        [key[0] for key in ordered],
+        [key[1] for key in ordered],
     )
     return {(row["tenant"], row["id"]): Document(**row) for row in rows}
 

@@ -50,6 +50,11 @@ class Report:
     def of(self) -> tuple[str, str]:
         return (self.tenant, self.job)
 
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """Of the part that it is about."""
+        return (self.tenant, self.job, self.document)
+
 
 def from_progress(record: Record[e.JobProgressed]) -> Report:
     """A stage's word on one batch, or on a question."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 
-from penstock.api.postgres import JOB_CHANNEL, WEBHOOK_CHANNEL, Key, job_signal, notify
+from penstock.api.postgres import JOB_CHANNEL, WEBHOOK_CHANNEL, Key, end_signal, job_signal, notify
 from penstock.api.reports import DOCUMENT_STAGES, QUESTION_STAGES, Kind
 from penstock.api.states import EXPIRED, Cause, JobState, Status, Summary, move
-from penstock.api.views import read_job
+from penstock.api.views import read_row, with_result
 from penstock.common.events import Failure
 
 
@@ -32,6 +32,11 @@ class Job:
     key: str | None
     deadline: datetime | None
     progress: dict[str, Any]
+
+    @property
+    def answered(self) -> bool:
+        """A question has one part: once that is answered, nothing about the job changes."""
+        return self.kind is Kind.QUESTION and self.status.state is JobState.SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +70,11 @@ async def settle(
 ) -> dict[Key, Status]:
     """Decide about each (locked) job, write it, tell its followers."""
     by_key = {(job.tenant, job.id): job for job in jobs}
-    summaries = await _summaries(connection, by_key)
+    # Most reports of a question's stages come when it is answered, and nothing is left to decide.
+    open_ = {key: job for key, job in by_key.items() if not job.answered}
+    summaries = await _summaries(connection, open_) if open_ else {}
     settled = []
-    for key, job in by_key.items():
+    for key, job in open_.items():
         summary, progress = summaries[key]
         status = move(job.status, summary, cause)
         if status.state is JobState.SUCCEEDED:
@@ -76,7 +83,8 @@ async def settle(
             status = replace(status, error=expired_in(progress))
         settled.append(_Settled(job, status, progress))
     await _write(connection, [one for one in settled if one.changed])
-    return {(one.job.tenant, one.job.id): one.status for one in settled}
+    after = {key: job.status for key, job in by_key.items()}
+    return after | {(one.job.tenant, one.job.id): one.status for one in settled}
 
 
 async def _summaries(
@@ -178,15 +186,18 @@ def all_done(progress: dict[str, Any]) -> dict[str, Any]:
 async def _write(connection: asyncpg.Connection, settled: Sequence[_Settled]) -> None:
     if not settled:
         return
-    await connection.execute(
+    await add_notes(
+        connection,
+        [note for one in settled for note in _notes(one)],
         """
-        UPDATE job SET state = r.state, attempt = r.attempt, error = nullif(r.error, 'null'),
-            progress = r.progress, progressed_at = clock_timestamp(),
-            finished_at = CASE WHEN r.final
-                THEN coalesce(job.finished_at, clock_timestamp()) END
-        FROM jsonb_to_recordset($1) AS r(tenant text, id text, state text, attempt int,
-            error jsonb, progress jsonb, final boolean)
-        WHERE job.tenant = r.tenant AND job.id = r.id
+        settled AS (
+            UPDATE job SET state = r.state, attempt = r.attempt, error = nullif(r.error, 'null'),
+                progress = r.progress, progressed_at = clock_timestamp(),
+                finished_at = CASE WHEN r.final
+                    THEN coalesce(job.finished_at, clock_timestamp()) END
+            FROM jsonb_to_recordset($7) AS r(tenant text, id text, state text, attempt int,
+                error jsonb, progress jsonb, final boolean)
+            WHERE job.tenant = r.tenant AND job.id = r.id)
         """,
         [
             {
@@ -198,7 +209,6 @@ async def _write(connection: asyncpg.Connection, settled: Sequence[_Settled]) ->
             for one in settled
         ],
     )  # fmt: skip
-    await add_notes(connection, [note for one in settled for note in _notes(one)])
     await _call_back(connection, [one for one in settled if one.ends and one.job.callback_url])
 
 
@@ -213,32 +223,46 @@ def _notes(one: _Settled) -> Iterable[Note]:
         yield Note(job.tenant, job.id, "end", end, f"end/{status.attempt}/{status.state}")
 
 
-async def add_notes(connection: asyncpg.Connection, notes: Sequence[Note]) -> None:
-    """Write events of locked jobs and wake who waits for them."""
-    if not notes:
-        return
+async def add_notes(
+    connection: asyncpg.Connection, notes: Sequence[Note], beside: str = "", *arguments: Any
+) -> None:
+    """
+    Write events of locked jobs and wake who waits for them.
+
+    Args:
+        beside: what is written along with them, as parts of WITH; its parameters begin with $7.
+    """
+    signals = {job_signal(note.tenant, note.job) for note in notes}
+    signals |= {end_signal(note.tenant, note.job) for note in notes if note.kind == "end"}
     await connection.execute(
-        "INSERT INTO job_event (tenant, job, kind, once, data) "
-        "SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[]) "
-        "ON CONFLICT (tenant, job, once) DO NOTHING",
+        f"""
+        WITH {beside}{"," if beside else ""}
+        told AS (
+            INSERT INTO job_event (tenant, job, kind, once, data)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[])
+            ON CONFLICT (tenant, job, once) DO NOTHING)
+        SELECT pg_notify('{JOB_CHANNEL}', signal) FROM unnest($6::text[]) AS signal
+        """,  # noqa: S608
         [note.tenant for note in notes],
         [note.job for note in notes],
         [note.kind for note in notes],
         [note.once for note in notes],
         [note.data for note in notes],
+        sorted(signals),
+        *arguments,
     )
-    signals = {job_signal(note.tenant, note.job) for note in notes}
-    await notify(connection, JOB_CHANNEL, *sorted(signals))
 
 
 async def _call_back(connection: asyncpg.Connection, ended: Sequence[_Settled]) -> None:
     """A webhook for every job that asked for one."""
     for one in ended:
         job, status = one.job, one.status
+        row = await read_row(connection, job.tenant, job.id)
+        assert row is not None  # it is locked
         body = {
             "type": f"job.{status.state}",
             "timestamp": datetime.now(UTC).isoformat(),
-            "data": await read_job(connection, job.tenant, job.id),
+            "data": await with_result(connection, row),
         }
         await connection.execute(
             "INSERT INTO webhook (id, tenant, job, key, url, body) "

@@ -35,25 +35,25 @@ def job_view(row: Mapping[str, Any], result: Any = None) -> dict[str, Any]:
     }
 
 
-async def read_job(connection: asyncpg.Connection, tenant: str, job: str) -> dict[str, Any] | None:
-    """The whole job with its result, or None."""
-    row = await connection.fetchrow(
-        f"SELECT {JOB_COLUMNS} FROM job WHERE tenant = $1 AND id = $2",  # noqa: S608
+async def read_row(connection: asyncpg.Connection, tenant: str, job: str) -> asyncpg.Record | None:
+    """The job's row, with the answer if it is a question that has one; for `with_result`."""
+    return await connection.fetchrow(
+        f"""
+        SELECT {JOB_COLUMNS}, tenant,
+            (SELECT result FROM answer a WHERE (a.tenant, a.job) = (j.tenant, j.id)) AS answer
+        FROM job j WHERE tenant = $1 AND id = $2
+        """,  # noqa: S608
         tenant,
         job,
     )
-    if row is None:
-        return None
-    results = {"question": _answer, "document": _documents, "removal": _receipt}
-    result = await results[row["kind"]](connection, tenant, job)
-    return job_view(row, result)
 
 
-async def _answer(connection: asyncpg.Connection, tenant: str, job: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = await connection.fetchval(
-        "SELECT result FROM answer WHERE tenant = $1 AND job = $2", tenant, job
-    )
-    return found
+async def with_result(connection: asyncpg.Connection, row: asyncpg.Record) -> dict[str, Any]:
+    """The whole job with its result."""
+    if row["kind"] == "question":
+        return job_view(row, row["answer"])
+    read = {"document": _documents, "removal": _receipt}[row["kind"]]
+    return job_view(row, await read(connection, row["tenant"], row["id"]))
 
 
 async def _documents(
