@@ -32,7 +32,7 @@ from penstock.common.kafka import (
 from penstock.common.lag import measure_lag
 from penstock.common.logging import bind_call
 from penstock.common.offsets import Progress
-from penstock.common.pacing import Pace
+from penstock.common.pacing import MOMENT_S, PATIENT, PROMPT, Pace
 from penstock.common.routes import Handler, Route
 from penstock.common.security import faststream_security
 from penstock.common.settings import ServiceSettings
@@ -51,24 +51,15 @@ log = structlog.get_logger()
 
 Body = TypeVar("Body", bound=events.Event)
 
-COMMIT_EVERY_S = 0.2
+COMMIT_EVERY_S = 0.5
 """Committing per record costs a factor of ten (measured); this is the longest a done record waits."""
-
-FETCH_WAIT_MS = 500
-"""Longest that a fetch lies at the brokers; a partition that is resumed waits for its end."""
-
-PATIENT_MS = 100
-"""The same of a patient stage, where it is how long a record waits."""
-
-PATIENT_FETCH_BYTES = 1024 * 1024
-"""What a patient stage waits for in vain, so that a fetch brings all that came meanwhile."""
 
 
 class Stage:
     """A process's place in the pipeline: one consumer group over its topics and their retries.
 
     Each fetch costs the consumer and the broker some 10 us for every partition, whether or not
-    anything is in it. `patient`: every record waits up to `PATIENT_MS` for others to come with it.
+    anything is in it. `patient`: every record waits up to 100 ms for others to come with it.
     `pace`: records come at once, but a steady stream of them is polled only so often.
     """
 
@@ -87,7 +78,7 @@ class Stage:
         self.cancelled = Cancellations()
         self.limit = DlqLimit()
         self._settings = settings
-        self._patient = patient
+        self._fetch = PATIENT if patient else PROMPT
         self._tables = TableReader(settings, self.collections, self.cancelled)
         self._routes: dict[str, Route] = {}
         self._progress: dict[TopicPartition, Progress] = {}
@@ -146,8 +137,8 @@ class Stage:
             batch=True,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=PATIENT_MS if self._patient else FETCH_WAIT_MS,
-            fetch_min_bytes=PATIENT_FETCH_BYTES if self._patient else 1,
+            fetch_max_wait_ms=self._fetch.wait_ms,
+            fetch_min_bytes=self._fetch.min_bytes,
             session_timeout_ms=10_000,  # so long a killed member's partitions lie idle
             heartbeat_interval_ms=1_000,
             listener=_Listener(self),
@@ -215,8 +206,16 @@ class Stage:
                 self._take(partition, records)
             for name in {partition.topic for partition in taken}:  # partitions share batches
                 self._dispatch(self._routes[name])
-            if taken and self._pace is not None:
-                await asyncio.sleep(self._pace.pause(time.monotonic()))
+            if taken:
+                await self._gather()
+
+    async def _gather(self) -> None:
+        """Let what arrives meanwhile come together: a steady stream by its pace; where questions
+        crowd, until those in hand are done, for a moment at most. One alone delays nobody."""
+        if self._pace is not None:
+            await asyncio.sleep(self._pace.pause(time.monotonic()))
+        elif self._tasks:
+            await asyncio.wait(self._tasks, timeout=MOMENT_S)
 
     def _take(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         assert self._consumer is not None

@@ -1,4 +1,24 @@
-"""How often a busy consumer asks the brokers for more."""
+"""How often a consumer asks the brokers for more, and how long a request for more lies there."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A fetch is answered when there are `min_bytes`, or after `wait_ms`."""
+
+    wait_ms: int
+    min_bytes: int
+
+
+PROMPT = Fetch(wait_ms=500, min_bytes=1)
+"""A partition that is resumed waits for the end of the fetch that lies at the brokers."""
+
+PATIENT = Fetch(wait_ms=100, min_bytes=1024 * 1024)
+"""Waits for its bytes in vain, so that a fetch brings all that came meanwhile."""
+
+MOMENT_S = 0.01
+"""How long those who come one after the other may wait to be handled together."""
 
 
 class Pace:

@@ -33,6 +33,7 @@ from penstock.common.blobs import BlobStore
 from penstock.common.consumer import Stage
 from penstock.common.db import Database, answers
 from penstock.common.kafka import Publisher, connection
+from penstock.common.pacing import Pace
 from penstock.common.service import Service, run
 
 log = structlog.get_logger()
@@ -67,7 +68,7 @@ class Api:
         check_settings(settings)
         self.settings = settings
         self.app = create_app()
-        self.stage = Stage(GROUP, settings)
+        self.stage = Stage(GROUP, settings, pace=Pace(per_s=40))
         self.patient = Stage(GROUP, settings, patient=True)
 
     def service(self) -> Service:
