@@ -2,6 +2,7 @@
 
     python bench/search.py             # about ten minutes, the first time ten more for embedding
     QUICK=1 python bench/search.py     # three minutes
+    python bench/search.py --instances 2    # two processes of every service
 
 A whole stack is started as a user starts it; its index is filled with the documents of public
 retrieval sets, by the indexer's own code, and asked their queries. Its model answers at once
@@ -344,13 +345,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def opened(folder: Path, sets: Sequence[TestSet]) -> AsyncIterator[Bench]:
+async def opened(folder: Path, sets: Sequence[TestSet], instances: int = 1) -> AsyncIterator[Bench]:
     """Stack, model and index are there, and every arm is connected."""
     async with AsyncExitStack() as opening:
         embedder = await opening.enter_async_context(open_embedder())
         url = await opening.enter_async_context(instant_model(folder.with_name("instant.log")))
         model = {"PENSTOCK_CHAT_URL": f"{url}/v1", "PENSTOCK_CHAT_MODEL": "instant"}
-        stack = await opening.enter_async_context(whole_stack(folder, **model))
+        stack = await opening.enter_async_context(whole_stack(folder, instances=instances, **model))
         count = await fill(stack, embedder, sets)
         print(f"{count} chunks are searchable", flush=True)
 
@@ -373,10 +374,10 @@ async def opened(folder: Path, sets: Sequence[TestSet]) -> AsyncIterator[Bench]:
         )
 
 
-async def run(folder: Path) -> dict[str, float]:
+async def run(folder: Path, instances: int) -> dict[str, float]:
     sets = [load(name) for name in (WHOLE if QUICK else SETS)]
     results = Results()
-    async with opened(folder, sets) as bench:
+    async with opened(folder, sets, instances) as bench:
         await bench.warm_up()
         for number in range(1, ROUNDS + 1):
             await bench.round(results)
@@ -386,9 +387,11 @@ async def run(folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    begin(__doc__, "retrieval").parse_args()
+    parser = begin(__doc__, "retrieval")
+    parser.add_argument("--instances", type=int, default=1, help="processes of every service")
+    instances: int = parser.parse_args().instances
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-        figures = uvloop.run(run(Path(folder) / "penstock"))
+        figures = uvloop.run(run(Path(folder) / "penstock", instances))
     finish(figures, at_least=AT_LEAST, at_most=AT_MOST)
 
 

@@ -16,6 +16,7 @@ import psutil
 
 from penstock.local.credentials import Credentials
 from penstock.local.ports import free_port
+from penstock.local.services import SERVICES
 from penstock.local.stack import dsns
 from penstock.local.state import ProcessState, StackState
 
@@ -72,8 +73,9 @@ class Stack:
 
 
 @asynccontextmanager
-async def whole_stack(folder: Path, **settings: str) -> AsyncIterator[Stack]:
-    """`penstock up` with free ports; `settings` are PENSTOCK_… variables."""
+async def whole_stack(folder: Path, *, instances: int = 1, **settings: str) -> AsyncIterator[Stack]:
+    """`penstock up` with free ports and so many of every service; `settings` are PENSTOCK_…
+    variables."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -86,7 +88,8 @@ async def whole_stack(folder: Path, **settings: str) -> AsyncIterator[Stack]:
         command = [str(Path(sys.executable).parent / "penstock"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    up = await asyncio.to_thread(penstock, "up")
+    scale = [argument for s in SERVICES for argument in ("--scale", f"{s.name}={instances}")]
+    up = await asyncio.to_thread(penstock, "up", *scale)
     if up.returncode != 0:
         await asyncio.to_thread(penstock, "down")
         sys.exit(f"penstock up failed:\n{up.stdout}\n{up.stderr}")
