@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from penstock.common.events import Passage, PassageRetrieved, TextSpan
 from penstock.common.failures import PermanentError
@@ -120,6 +123,54 @@ async def test_a_line_without_an_end_is_no_answer(server: Any) -> None:
         await answer(settings(server.url))
 
 
+async def endless(*, packed: bool) -> AsyncIterator[bytes]:
+    """JSON whose end never comes."""
+    pack = zlib.compressobj(wbits=31)  # gzip
+    blank = b" " * 65536
+    while True:
+        yield pack.compress(blank) + pack.flush(zlib.Z_SYNC_FLUSH) if packed else blank
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_reply_without_an_end_is_no_answer(
+    server: Any, status: int, *, packed: bool
+) -> None:
+    """Nor where it is not a stream: as a second try, packed, or as an error."""
+    headers = {"content-encoding": "gzip"} if packed else {}
+    server.replies = ["no", lambda: StreamingResponse(endless(packed=packed), status, headers)]
+    async with asyncio.timeout(10):
+        with pytest.raises(ModelAwayError, match="cannot be read" if status == 200 else "503"):
+            await answer(settings(server.url))
+
+
+async def test_the_key_that_was_set_is_the_one_that_counts(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ~/.netrc holds for the same machine is somebody else's."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server.replies = [GOOD]
+    *_, final = await answer(settings(server.url))
+    assert final.final
+
+
+async def test_a_proxy_of_the_environment_is_asked(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the environment names the machine among those that need none."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "")
+    server.replies = [GOOD]
+    with pytest.raises(PermanentError, match="404"):  # there it is: it is no proxy
+        await answer(settings("http://model.invalid/v1"))
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    *_, final = await answer(settings(server.url))
+    assert final.final
+
+
 async def test_a_silent_model_is_away(server: Any) -> None:
     """A stream that hangs is given up and may be tried again."""
     server.replies = [GOOD]
@@ -139,14 +190,15 @@ async def test_a_stream_that_breaks_off_is_no_answer(server: Any) -> None:
         await answer(settings(server.url))
 
 
-async def test_a_busy_model_says_when_to_come_back(server: Any) -> None:
-    """429 is waited out as long as the endpoint asks."""
+@pytest.mark.parametrize(("said", "meant"), [("7", 7.0), ("9" * 400, 86_400.0), ("²", 0.0)])
+async def test_a_busy_model_says_when_to_come_back(server: Any, said: str, meant: float) -> None:
+    """429 is waited out as long as the endpoint asks, a day at most."""
     server.replies = [
-        lambda: JSONResponse({"error": {"message": "slow"}}, 429, {"Retry-After": "7"})
+        lambda: JSONResponse({"error": {"message": "slow"}}, 429, {"Retry-After": said})
     ]
     with pytest.raises(ModelAwayError, match="429") as caught:
         await answer(settings(server.url))
-    assert caught.value.retry_after_s == 7.0
+    assert caught.value.retry_after_s == meant
 
 
 async def test_a_failing_model_is_tried_again(server: Any) -> None:

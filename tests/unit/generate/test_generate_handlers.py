@@ -18,8 +18,9 @@ from penstock.common.events import (
     TextSpan,
     Usage,
 )
-from penstock.common.failures import PermanentError
+from penstock.common.failures import PermanentError, TransientError
 from penstock.common.topics import ANSWER_DRAFTED, JOB_PROGRESSED, QUESTION_PLANNED, USAGE_RECORDED
+from penstock.common.waits import Waits
 from penstock.generate.answering import MAX_ANSWER_BYTES, final_event
 from penstock.generate.handlers import Answering, plan
 from penstock.generate.ports import Found, ModelAwayError, Written
@@ -45,7 +46,10 @@ def record(body: Any, *, ends_in: float | None = None) -> Record[Any]:
 
 
 class MemoryDrafts:
-    """Drafts in a dict; `removed` names documents nothing is kept of."""
+    """Drafts in a dict; `removed` names documents nothing is kept of, and the first `away` drafts
+    find no Postgres."""
+
+    away = 0
 
     def __init__(self, *removed: str) -> None:
         self.stored: dict[tuple[str, str, int, int], list[AnswerDrafted]] = {}
@@ -59,6 +63,9 @@ class MemoryDrafts:
         return [p for p in passages if p.document_id not in self.removed]
 
     async def store(self, tenant: str, job: str, sentences: Sequence[AnswerDrafted]) -> bool:
+        if self.away:
+            self.away -= 1
+            raise TransientError("Postgres is away")
         final = sentences[-1]
         self.stored[tenant, job, final.ask, final.round] = list(sentences)
         return True
@@ -111,7 +118,9 @@ def answering(
 ) -> Answering:
     jobs = {("acme", job) for job in cancelled}
     patience = timedelta(seconds=5)
-    return Answering(drafts, writer, outbox.publish, jobs.__contains__, patience, moment)
+    return Answering(
+        drafts, writer, outbox.publish, Waits("answerer"), jobs.__contains__, patience, moment
+    )
 
 
 async def test_direct_searches_for_the_question_itself() -> None:
@@ -190,6 +199,16 @@ async def test_a_redelivered_question_does_not_pay_twice() -> None:
     assert writer.calls == 1
     assert [b.text for b in bodies(second[:-1])] == ["One.", "Two.", "One. Two."]
     assert second[-2].body == outbox.drafted[-1]
+
+
+async def test_an_outage_of_postgres_costs_no_second_answer() -> None:
+    """The answer is out; what is tried again is to keep it."""
+    writer, drafts, outbox = CountingWriter(), MemoryDrafts(), Outbox()
+    drafts.away = 1
+    await answering(writer, drafts, outbox).answer([record(QUESTION)])
+    assert writer.calls == 1
+    assert len(outbox.sent) == 5
+    assert drafts.stored
 
 
 async def test_an_expired_question_costs_nothing() -> None:

@@ -1,5 +1,6 @@
 """What the gates of questions and answers do with their verdicts."""
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from penstock.common.topics import (
     JOB_PROGRESSED,
     QUESTION_PLANNED,
 )
+from penstock.common.waits import Waits
 from penstock.guard.dialogue_handlers import ON_LOOP, DialogueGate
 from penstock.guard.engine import Engines
 from penstock.guard.pii import PiiDetector
@@ -41,14 +43,17 @@ topics:
 
 
 class Verdicts:
-    """The table of verdicts; `away`: Postgres is not there."""
+    """The table of verdicts; Postgres is not there for the first `away` of them."""
 
-    def __init__(self, *, away: bool = False) -> None:
+    def __init__(self, away: int = 0) -> None:
         self.away = away
         self.kept = 0
+        self.refused = asyncio.Event()
 
     async def add(self, *_: object, **__: object) -> None:
         if self.away:
+            self.away -= 1
+            self.refused.set()
             raise TransientError("Postgres is away")
         self.kept += 1
 
@@ -63,6 +68,7 @@ class Gate:
             Engines(load_all(policies), PiiDetector(())),
             lambda _, collection: CollectionConfigured(guard_policy=collection),
             self._publish,
+            Waits("guard-dialogue"),
         )
 
     async def _publish(self, *publications: Publication[Any]) -> None:
@@ -91,10 +97,16 @@ async def test_a_question_that_needs_no_plan_goes_straight_to_its_search() -> No
 
 
 async def test_a_question_is_not_done_before_its_verdict_is_kept() -> None:
-    """It is on its way meanwhile, and comes again until the verdict is there."""
-    gate = Gate(Verdicts(away=True))
-    with pytest.raises(TransientError):
-        await gate.gate.admit([record(QuestionAsked(question="How high is the weir?"))])
+    """It is on its way meanwhile, once: an outage of Postgres does not ask it again and again."""
+    verdicts = Verdicts(away=2)
+    gate = Gate(verdicts)
+    asked = record(QuestionAsked(question="How high is the weir?"))
+    admitting = asyncio.create_task(gate.gate.admit([asked]))
+    await verdicts.refused.wait()
+    assert not admitting.done()
+    await admitting
+    assert verdicts.kept == 1
+    assert [sent.topic for sent in gate.sent] == [QUESTION_PLANNED, JOB_PROGRESSED]
 
 
 @pytest.mark.parametrize("length", [1, ON_LOOP], ids=["short", "long"])

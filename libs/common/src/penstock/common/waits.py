@@ -49,3 +49,20 @@ class Waits:
                 await asyncio.sleep(RETRY.pause(attempt))
         finally:
             self._waiting.pop(waiter, None)
+
+    async def written_beside(
+        self, topic: str, publishing: Awaitable[object], write: Callable[[], Awaitable[T]]
+    ) -> T:
+        """
+        Write something while something is published; its result once both are done.
+
+        While the database is away only the writing is tried again: the whole call would publish
+        again each time. Neither outlives the call, whatever becomes of the other.
+        """
+        written = asyncio.ensure_future(self.until_there(topic, write))
+        try:
+            await publishing
+            return await written
+        finally:
+            written.cancel()
+            await asyncio.gather(written, return_exceptions=True)

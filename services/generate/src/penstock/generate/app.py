@@ -104,6 +104,7 @@ def register(
         drafts,
         writer,
         stage.publisher.publish,
+        stage.waits,
         stage.cancelled.__contains__,
         timedelta(seconds=settings.answer_deadline_s),
         timedelta(milliseconds=settings.sentence_wait_ms),

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from penstock.common.events import (
 from penstock.common.failures import PermanentError, RetryPolicy
 from penstock.common.progress import progressed
 from penstock.common.topics import ANSWER_DRAFTED, QUESTION_PLANNED, USAGE_RECORDED
+from penstock.common.waits import Waits
 from penstock.generate.ahead import Ahead
 from penstock.generate.answering import final_event, sentence_event
 from penstock.generate.ports import Drafts, ModelAwayError, Writer
@@ -72,6 +74,7 @@ class Answering:
 
     Args:
         publish: for sentences, which go out while the rest is still being written.
+        waits: for Postgres, where the answer is on its way already.
         cancelled: whether (tenant, job) has been cancelled.
         patience: how long a model is waited for when the question brings no deadline.
         moment: an answer that is whole so soon after its first sentence goes out as a whole alone.
@@ -82,6 +85,7 @@ class Answering:
         drafts: Drafts,
         writer: Writer,
         publish: Callable[..., Awaitable[object]],
+        waits: Waits,
         cancelled: Callable[[tuple[str, str]], bool],
         patience: timedelta,
         moment: timedelta,
@@ -89,6 +93,7 @@ class Answering:
         self._drafts = drafts
         self._writer = writer
         self._publish = publish
+        self._waits = waits
         self._cancelled = cancelled
         self._patience = patience
         self._moment = moment
@@ -131,9 +136,10 @@ class Answering:
         if final.usage is not None:
             recorded = UsageRecorded(usage=final.usage, purpose="answer", at=datetime.now(UTC))
             news.append(follow(record, USAGE_RECORDED, recorded, key=record.envelope.tenant))
-        kept, _ = await asyncio.gather(
-            self._drafts.store(record.envelope.tenant, record.envelope.job, drafted),
+        kept = await self._waits.written_beside(
+            record.topic,
             self._publish(*news),
+            partial(self._drafts.store, record.envelope.tenant, record.envelope.job, drafted),
         )
         if not kept:
             log.info("draft_not_kept", reason="a document behind it was removed meanwhile")

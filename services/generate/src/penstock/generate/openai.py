@@ -8,6 +8,8 @@ in three events).
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -24,9 +26,10 @@ MAX_OUTPUT_TOKENS = 800
 _MOST_SAID = 500
 """Characters of an error that are repeated."""
 _MOST_EVENT = 1024 * 1024
-"""Bytes of one event of a stream."""
+"""Bytes of one event of a stream, or of a reply in one piece."""
 _AT_ONCE = 100
 """Connections."""
+_MOST_PAUSE_S = 86_400.0
 _KEPT_S = 300.0
 """How long a quiet connection is kept: else every idle question would shake hands."""
 
@@ -72,6 +75,7 @@ class OpenAIChat:
         headers = {"content-type": "application/json"}
         if settings.chat_key is not None:
             headers["authorization"] = f"Bearer {settings.chat_key.get_secret_value()}"
+        url = f"{settings.chat_url.rstrip('/')}/chat/completions"
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=5.0, sock_read=settings.chat_timeout_s
         )
@@ -80,9 +84,8 @@ class OpenAIChat:
             timeout=timeout,
             connector=aiohttp.TCPConnector(limit=_AT_ONCE, keepalive_timeout=_KEPT_S),
             read_bufsize=_MOST_EVENT,
-            trust_env=True,
+            proxy=_proxy(url),
         ) as http:
-            url = f"{settings.chat_url.rstrip('/')}/chat/completions"
             yield cls(http, url, settings.chat_model)
 
     @property
@@ -92,7 +95,7 @@ class OpenAIChat:
     async def complete(self, messages: Sequence[Message], schema: dict[str, Any]) -> Completion:
         with _classified():
             async with self._answered(messages, schema, stream=False) as response:
-                reply = _read(await response.read())
+                reply = _read(await _body(response))
         said = reply.choices[0].message if reply.choices else None
         return Completion((said and said.content) or "", self._usage(reply.usage))
 
@@ -127,13 +130,13 @@ class OpenAIChat:
         response = await self._post(messages, schema, stream=stream)
         try:
             if not response.ok:
-                said = await response.text(errors="replace")
+                said = (await _body(response)).decode(errors="replace")
                 if self._form is _json_object or "response_format" not in said:
                     raise _refused(response, said)
                 self._form = _json_object
                 response = await self._post(messages, schema, stream=stream)
                 if not response.ok:
-                    raise _refused(response, await response.text(errors="replace"))
+                    raise _refused(response, (await _body(response)).decode(errors="replace"))
             yield response
         finally:
             response.release()
@@ -166,6 +169,25 @@ def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _json_object(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_object", "schema": schema}
+
+
+def _proxy(url: str) -> str | None:
+    """Of the environment. Not `trust_env`: that looks into ~/.netrc for every request, and fails
+    where it finds something there beside the key."""
+    parts = urlsplit(url)
+    if parts.hostname is None or proxy_bypass(parts.hostname):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """No more than a reply may have: what is longer than that cannot be read anyway."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > _MOST_EVENT:
+            break
+    return bytes(body[:_MOST_EVENT])
 
 
 def _read(text: bytes) -> _Reply:
@@ -207,9 +229,12 @@ def _classified() -> Iterator[None]:
     except (aiohttp.ClientError, OSError) as error:
         raise ModelAwayError("it cannot be reached, or the connection broke") from error
     except HttpProcessingError as error:
-        raise ModelAwayError(f"what it sent cannot be read: {error.message[:_MOST_SAID]}") from error
+        raise ModelAwayError(
+            f"what it sent cannot be read: {error.message[:_MOST_SAID]}"
+        ) from error
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     value = headers.get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else 0.0
+    seconds = float(value) if value.replace(".", "", 1).isdecimal() else 0.0
+    return min(seconds, _MOST_PAUSE_S)

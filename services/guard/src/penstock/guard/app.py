@@ -83,7 +83,11 @@ def dialogue(settings: GuardSettings) -> Service:
         ready = await asyncio.to_thread(engines, settings)
         async with _database(settings, UNFLUSHED) as database:
             gate = DialogueGate(
-                Dialogues(database), ready, stage.collections.get, stage.publisher.publish
+                Dialogues(database),
+                ready,
+                stage.collections.get,
+                stage.publisher.publish,
+                stage.waits,
             )
             stage.on(
                 QUESTION_ASKED, gate.admit, concurrency=QUESTIONS, in_key_order=True,

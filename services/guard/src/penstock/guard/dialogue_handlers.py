@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from penstock.common.topics import (
     QUESTION_PLANNED,
     QUESTION_REFUSED,
 )
+from penstock.common.waits import Waits
 from penstock.guard.dialogue import Admission, Release, admit, release
 from penstock.guard.engine import Engine, Engines
 from penstock.guard.handlers import ConfigurationOf
@@ -59,12 +61,14 @@ class DialogueGate:
         engines: Engines,
         configured: ConfigurationOf,
         publish: Callable[..., Awaitable[object]],
+        waits: Waits,
         now: Callable[[], datetime] = _now,
     ) -> None:
         self._verdicts = verdicts
         self._engines = engines
         self._configured = configured
         self._publish = publish
+        self._waits = waits
         self._now = now
 
     async def admit(self, records: Sequence[Record[QuestionAsked]]) -> Sequence[Publication[Any]]:
@@ -82,9 +86,11 @@ class DialogueGate:
             "conversation": admission.conversation,
             "timings_ms": _timed(asked.timings_ms, "admit", began),
         }
-        await asyncio.gather(
+        await self._waits.written_beside(
+            record.topic,
             self._publish(*_passed_on(record, admission, carried)),
-            self._verdicts.add(
+            partial(
+                self._verdicts.add,
                 record.envelope,
                 admission.verdict,
                 ask=asked.ask,
@@ -114,9 +120,11 @@ class DialogueGate:
             passed_on = follow(record, ANSWER_WITHHELD, AnswerWithheld(**carried))
         else:
             passed_on = follow(record, ANSWER_RELEASED, AnswerReleased(**carried))
-        await asyncio.gather(
+        await self._waits.written_beside(
+            record.topic,
             self._publish(passed_on),
-            self._verdicts.add(
+            partial(
+                self._verdicts.add,
                 record.envelope,
                 released.verdict,
                 ask=drafted.ask,
