@@ -88,6 +88,23 @@ async def test_a_draft_is_found_as_it_was_published(database: Database) -> None:
     assert (await drafts.find("another", ASKED, "q")).drafted == []
 
 
+async def test_a_draft_of_an_older_release_gets_its_questions_collection(
+    database: Database,
+) -> None:
+    """It does not name one, and is judged by that collection's policy all the same."""
+    drafts, tenant = PostgresDrafts(database), uuid4().hex
+    await drafts.store(tenant, "q", drafted(passage("d", 1)))
+    async with database.transaction() as connection:
+        await connection.execute(
+            "UPDATE draft SET sentences = (SELECT jsonb_agg(one - 'collection') "
+            "FROM jsonb_array_elements(sentences) AS one) WHERE tenant = $1",
+            tenant,
+        )
+    question = ASKED.model_copy(update={"collection": "legal"})
+    found = (await drafts.find(tenant, question, "q")).drafted
+    assert [sentence.collection for sentence in found] == ["legal", "legal"]
+
+
 async def test_a_deleted_document_takes_its_drafts_along(database: Database) -> None:
     """The receipt can say that no draft holds its text; a repeat says so again."""
     drafts, tenant = PostgresDrafts(database), uuid4().hex

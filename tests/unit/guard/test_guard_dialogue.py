@@ -57,12 +57,15 @@ class Verdicts:
             raise TransientError("Postgres is away")
         self.kept += 1
 
+    async def collection(self, _: Envelope) -> str:
+        return "strict"
+
 
 class Gate:
     """The gate with an outbox; each collection has the policy of its name."""
 
     def __init__(self, verdicts: Verdicts, policies: Path | None = None) -> None:
-        self.sent: list[Publication[Any]] = []
+        self.sent: list[Any] = []
         self.gate = DialogueGate(
             verdicts,  # type: ignore[arg-type]
             Engines(load_all(policies), PiiDetector(())),
@@ -127,3 +130,16 @@ async def test_an_answer_is_judged_by_the_policy_of_its_collection(
         (ANSWER_RELEASED, "default"),
         (ANSWER_WITHHELD, "strict"),
     ]
+
+
+async def test_an_answer_of_an_older_release_gets_no_weaker_policy(tmp_path: Path) -> None:
+    """While old and new run side by side: that of the collection its question was asked of."""
+    (tmp_path / "strict.yaml").write_text(STRICT)
+    gate = Gate(Verdicts(), tmp_path)
+    drafted = AnswerDrafted(
+        question="Will it rain?", ask=1, round=0, sentence=0, final=True, text="It will rain.",
+        abstained=True,
+    )  # fmt: skip
+    await gate.gate.release([record(drafted)])
+    (withheld,) = gate.sent
+    assert (withheld.topic, withheld.body.collection) == (ANSWER_WITHHELD, "strict")

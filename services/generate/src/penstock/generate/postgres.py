@@ -53,8 +53,10 @@ class PostgresDrafts:
             )
         drafted = json.loads(row["sentences"] or "[]")
         removed = json.loads(row["removed"] or "{}")
+        of_it = {"collection": question.collection}
         return Found(
-            [AnswerDrafted.model_validate(one) for one in drafted],
+            # The collection: drafts that an older release kept do not name it.
+            [AnswerDrafted.model_validate(one | of_it) for one in drafted],
             _left(question.passages, removed),
         )
 

@@ -107,10 +107,12 @@ class DialogueGate:
         drafted = record.value
         if record.envelope.expired(self._now()):
             return [_expired(record, Stage.RELEASE)]
-        engine = self._engine(record, drafted.collection)
+        collection = await self._collection(record)
+        engine = self._engine(record, collection)
         released = await _off_the_loop(_length(drafted), release, drafted, engine)
         carried = {
             **_fields(drafted, AnswerEvent),
+            "collection": collection,
             "text": released.text,
             "verdicts": (*drafted.verdicts, released.verdict),
             "timings_ms": _timed(drafted.timings_ms, "release", began),
@@ -134,6 +136,12 @@ class DialogueGate:
             ),
         )
         return []
+
+    async def _collection(self, record: Record[AnswerDrafted]) -> str:
+        """An answerer of an older release does not name it; the verdict on the question does."""
+        if "collection" in record.value.model_fields_set:
+            return record.value.collection
+        return await self._verdicts.collection(record.envelope)
 
     def _engine(self, record: Record[Any], collection: str) -> Engine:
         configured = self._configured(record.envelope.tenant, collection)

@@ -299,6 +299,17 @@ class Dialogues:
                 final, collection, verdict.policy, verdict.action, _findings(verdict),
             )  # fmt: skip
 
+    async def collection(self, envelope: Envelope) -> str:
+        """Of the question that an answer belongs to; the default when it was never admitted."""
+        async with self._database.statements() as connection:
+            found = await connection.fetchval(
+                """SELECT collection FROM dialogue_verdict
+                   WHERE tenant = $1 AND question = $2 AND gate = 'question' LIMIT 1""",
+                envelope.tenant,
+                envelope.job,
+            )
+        return str(found or "default")
+
 
 def _findings(verdict: Verdict) -> str:
     return FINDINGS.dump_json(verdict.findings).decode()
