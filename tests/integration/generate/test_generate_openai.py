@@ -156,11 +156,12 @@ async def test_the_key_that_was_set_is_the_one_that_counts(
     assert final.final
 
 
+@pytest.mark.parametrize("scheme", ["http://", ""])
 async def test_a_proxy_of_the_environment_is_asked(
-    server: Any, monkeypatch: pytest.MonkeyPatch
+    server: Any, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """Unless the environment names the machine among those that need none."""
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("http_proxy", f"{scheme}127.0.0.1:{server.port}")
     monkeypatch.setenv("no_proxy", "")
     server.replies = [GOOD]
     with pytest.raises(PermanentError, match="404"):  # there it is: it is no proxy

@@ -177,7 +177,8 @@ def _proxy(url: str) -> str | None:
     parts = urlsplit(url)
     if parts.hostname is None or proxy_bypass(parts.hostname):
         return None
-    return getproxies().get(parts.scheme)
+    proxy = getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
