@@ -87,6 +87,9 @@ class Asker:
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
                     continue
+                if accepted.status_code == 503:  # the process is there and still starting
+                    await asyncio.sleep(float(accepted.headers["Retry-After"]))
+                    continue
                 assert accepted.status_code == 202, accepted.text
                 break
             job = accepted.json()["id"]

@@ -119,9 +119,11 @@ async def _fill(one: Tenant, doomed: list[str]) -> None:
         made = await one.http.post("/v1/collections", json={"name": shelf, "chunk_tokens": 128})
         assert made.status_code == 201, made.text
     text, about = f"The word that opens the vault is {one.word}.", {"owner": one.name}
-    found = [one.shared, one.private, one.spared, f"{one.word}.md", *doomed]
+    found = [one.shared, one.private, one.spared, f"{one.word}.md"]
     held = [f"held-{RUN}.md", f"{one.word}-held.md"]
     texts = dict.fromkeys(found, text) | dict.fromkeys(held, f"{text}\n\n{ORDER}")
+    # No answer quotes what will be deleted: it would lose its words with it.
+    texts |= dict.fromkeys(doomed, f"There is a painting of {one.word} in the hall.")
     documents = [
         {"id": name, "text": text, "title": one.word, "metadata": about}
         for name, text in texts.items()
