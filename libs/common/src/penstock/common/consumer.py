@@ -60,7 +60,8 @@ class Stage:
 
     Each fetch costs the consumer and the broker some 10 us for every partition, whether or not
     anything is in it. `patient`: every record waits up to 100 ms for others to come with it.
-    `pace`: records come at once, but a steady stream of them is polled only so often.
+    `pace`: records come at once, but a steady stream of them is polled only so often. Neither: with
+    records in hand the next poll waits for them, `MOMENT_S` at most (docs/adr/0007).
     """
 
     def __init__(

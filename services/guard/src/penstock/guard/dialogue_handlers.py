@@ -22,6 +22,7 @@ from penstock.common.events import (
     QuestionPlanned,
     QuestionRefused,
     Stage,
+    Verdict,
 )
 from penstock.common.progress import progressed
 from penstock.common.topics import (
@@ -38,7 +39,8 @@ from penstock.guard.handlers import ConfigurationOf
 from penstock.guard.postgres import Dialogues
 
 ON_LOOP = 16_000
-"""Characters that are judged on the event loop, in a few milliseconds at most."""
+"""Characters that are judged on the event loop: a millisecond, and 16 for a text that was made to be
+slow (measured)."""
 
 Body = TypeVar("Body", QuestionAsked, AnswerDrafted)
 Judged = TypeVar("Judged", Admission, Release)
@@ -86,17 +88,13 @@ class DialogueGate:
             "conversation": admission.conversation,
             "timings_ms": _timed(asked.timings_ms, "admit", began),
         }
-        await self._waits.written_beside(
-            record.topic,
-            self._publish(*_passed_on(record, admission, carried)),
-            partial(
-                self._verdicts.add,
-                record.envelope,
-                admission.verdict,
-                ask=asked.ask,
-                round=asked.round,
-                collection=asked.collection,
-            ),
+        await self._pass_on(
+            record,
+            _passed_on(record, admission, carried),
+            admission.verdict,
+            ask=asked.ask,
+            round=asked.round,
+            collection=asked.collection,
         )
         return []
 
@@ -122,20 +120,27 @@ class DialogueGate:
             passed_on = follow(record, ANSWER_WITHHELD, AnswerWithheld(**carried))
         else:
             passed_on = follow(record, ANSWER_RELEASED, AnswerReleased(**carried))
-        await self._waits.written_beside(
-            record.topic,
-            self._publish(passed_on),
-            partial(
-                self._verdicts.add,
-                record.envelope,
-                released.verdict,
-                ask=drafted.ask,
-                round=drafted.round,
-                sentence=drafted.sentence,
-                final=drafted.final,
-            ),
+        await self._pass_on(
+            record,
+            [passed_on],
+            released.verdict,
+            ask=drafted.ask,
+            round=drafted.round,
+            sentence=drafted.sentence,
+            final=drafted.final,
         )
         return []
+
+    async def _pass_on(
+        self,
+        record: Record[Any],
+        publications: Sequence[Publication[Any]],
+        verdict: Verdict,
+        **place: Any,
+    ) -> None:
+        """Publish what was judged and keep the verdict under its place, both at once."""
+        keep = partial(self._verdicts.add, record.envelope, verdict, **place)
+        await self._waits.written_beside(record.topic, self._publish(*publications), keep)
 
     async def _collection(self, record: Record[AnswerDrafted]) -> str:
         """An answerer of an older release does not name it; the verdict on the question does."""
